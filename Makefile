@@ -1,0 +1,52 @@
+# Everything a newcomer runs. Needs Python 3.11 or newer, make and access to the package registries.
+# Nothing is written outside this checkout: the virtual environment is .venv, the rest is runs/.
+
+PYTHON ?=
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DISK_NEEDED_MB := 8000
+
+export PYTHONUNBUFFERED := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export TOKENIZERS_PARALLELISM := false
+export HF_HUB_DISABLE_TELEMETRY := 1
+export DO_NOT_TRACK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format up bench-streams screenshots clean
+
+help: ## Show these verbs
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
+
+setup: $(STAMP) ## Make .venv with the pinned dependencies
+
+$(STAMP): pyproject.toml constraints.txt scripts/setup.sh
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" DISK_NEEDED_MB="$(DISK_NEEDED_MB)" sh scripts/setup.sh
+	@touch "$(STAMP)"
+
+demo: $(STAMP) ## Run the whole loop once against simulated users and write runs/demo/report.html
+	@HF_HUB_OFFLINE=1 $(BIN)/python -m rluf demo
+
+up: $(STAMP) ## Start broker, worker, API and scheduler; Ctrl-C stops them
+	@$(BIN)/python -m rluf up
+
+test: $(STAMP) ## Run the tests
+	@mkdir -p runs/cache
+	@HF_HUB_OFFLINE=1 HF_HOME="$(CURDIR)/runs/cache/hf" MPLCONFIGDIR="$(CURDIR)/runs/cache/matplotlib" \
+		$(BIN)/python -m pytest $(PYTEST_ARGUMENTS)
+
+check: $(STAMP) ## Run ruff and mypy --strict
+	@$(BIN)/python -m ruff check .
+	@$(BIN)/python -m ruff format --check .
+	@$(BIN)/python -m mypy
+
+format: $(STAMP) ## Let ruff format the code and sort the imports
+	@$(BIN)/python -m ruff check --fix .
+	@$(BIN)/python -m ruff format .
+
+bench-streams: $(STAMP) ## Measure the worker beside plain Faust agents; writes benchmarks/results/streams.json
+	@$(BIN)/python -m benchmarks.streams
+
+clean: ## Remove what the demo wrote (not the virtual environment, not the cached downloads)
+	@rm -rf runs/demo

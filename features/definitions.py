@@ -1,0 +1,224 @@
+"""What we tell Feast: entities, views, services, and where their rows lie.
+
+Everything is under <root>/feast: feature_store.yaml (usable with Feast's own tools), registry.db,
+online.db (SQLite) and sources/*.parquet, which features/online.py writes for Feast to join.
+"""
+
+import hashlib
+import sqlite3
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from features.durable import lock, write_durably
+from features.history import COUNTS, RATES
+from features.lean import lean_imports
+from features.tables import TIME
+from streams.signals import SIGNALS
+
+with lean_imports():
+    import feast
+    from feast import (
+        Entity,
+        FeatureService,
+        FeatureStore,
+        FeatureView,
+        Field,
+        FileSource,
+        PushSource,
+        ValueType,
+    )
+    from feast.labeling import ConflictPolicy, LabelView
+    from feast.types import Bool, Float64, Int64, String, UnixTimestamp
+
+TRAINING_SERVICE = "reward_training_v1"
+SERVING_SERVICE = "serving_v1"
+LABELS_SERVICE = "labels_v1"
+USER_HISTORY = "user_history"
+POLICY_STATS = "policy_stats"
+LABELS = "labels"
+FOREVER = timedelta(0)
+"""Feast's way to say that a value holds until the next one: replayed logs are years old."""
+
+STATISTICS: Sequence[str] = (*COUNTS, *RATES, "last_shown_at")
+"""Features of user_history and of policy_stats."""
+
+SETTINGS = """\
+# Written by features/definitions.py at each change; edits are lost.
+project: rluf
+provider: local
+registry:
+  path: registry.db
+  cache_ttl_seconds: 0
+offline_store:
+  type: duckdb
+online_store:
+  type: sqlite
+  path: online.db
+entity_key_serialization_version: 3
+auth:
+  type: no_auth
+"""
+# A TTL of 0 seconds means that a process reads the registry once and never again.
+
+
+def feast_folder(root: Path) -> Path:
+    """Where all of Feast's files lie."""
+    return root.absolute() / "feast"
+
+
+def push_source(view: str) -> str:
+    """Name of the source through which rows of a view are pushed."""
+    return f"{view}_push"
+
+
+def source_path(root: Path, view: str) -> Path:
+    """The file that Feast reads a view's history from."""
+    return feast_folder(root) / "sources" / f"{view}.parquet"
+
+
+def source_schema(view: str) -> pa.Schema:
+    """Columns of that file."""
+    clocks = [("event_timestamp", TIME), ("created_timestamp", TIME)]
+    if view == LABELS:
+        values = [(name, pa.bool_()) for name in SIGNALS]
+        return pa.schema([("response_id", pa.string()), ("user_id", pa.string()), *values, *clocks])
+    key = "user_id" if view == USER_HISTORY else "policy"
+    return pa.schema(
+        [
+            (key, pa.string()),
+            *((name, pa.int64()) for name in COUNTS),
+            *((name, pa.float64()) for name in RATES),
+            ("last_shown_at", TIME),
+            *clocks,
+        ]
+    )
+
+
+def definitions(root: Path) -> list[object]:
+    """All objects of the registry, for the files under `root`."""
+    user = Entity(name="user", join_keys=["user_id"], value_type=ValueType.STRING)
+    policy = Entity(name="policy", join_keys=["policy"], value_type=ValueType.STRING)
+    response = Entity(name="response", join_keys=["response_id"], value_type=ValueType.STRING)
+    user_history = FeatureView(
+        name=USER_HISTORY,
+        description="What a user was shown and what they thought of it until then.",
+        entities=[user],
+        ttl=FOREVER,
+        schema=[Field(name="user_id", dtype=String), *_statistics()],
+        source=_source(root, USER_HISTORY),
+    )
+    policy_stats = FeatureView(
+        name=POLICY_STATS,
+        description="How often a policy was shown and what users thought of it until then.",
+        entities=[policy],
+        ttl=FOREVER,
+        schema=[Field(name="policy", dtype=String), *_statistics()],
+        source=_source(root, POLICY_STATS),
+    )
+    labels = LabelView(
+        name=LABELS,
+        description="Which signals stand on a response; the user who answered is the labeler.",
+        entities=[response],
+        ttl=FOREVER,
+        schema=[
+            Field(name="response_id", dtype=String),
+            Field(name="user_id", dtype=String),
+            *(Field(name=name, dtype=Bool) for name in SIGNALS),
+        ],
+        source=_source(root, LABELS),
+        labeler_field="user_id",
+        conflict_policy=ConflictPolicy.LAST_WRITE_WINS,
+        reference_feature_view=USER_HISTORY,
+        online=False,
+    )
+    return [
+        user,
+        policy,
+        response,
+        user_history,
+        policy_stats,
+        labels,
+        FeatureService(name=TRAINING_SERVICE, features=[user_history[list(COUNTS)]]),
+        FeatureService(name=SERVING_SERVICE, features=[user_history, policy_stats]),
+        FeatureService(name=LABELS_SERVICE, features=[labels]),
+    ]
+
+
+def apply_definitions(root: Path) -> None:
+    """Bring registry and online store to these definitions; does nothing where they are there.
+
+    Raises OSError where the folder cannot be written.
+    """
+    folder = feast_folder(root)
+    with lock(folder / ".apply.lock"):
+        _apply(root, folder)
+
+
+def open_feast(root: Path) -> FeatureStore:
+    """Feast's own store over these definitions, its registry already read. Takes 0.5 s: keep it."""
+    folder = feast_folder(root)
+    with lock(folder / ".apply.lock"):
+        _apply(root, folder)
+        store = FeatureStore(repo_path=str(folder))
+        store.refresh_registry()
+    return store
+
+
+def _apply(root: Path, folder: Path) -> None:
+    stamp = folder / "applied.txt"
+    wanted = _stamp(root)
+    if (
+        stamp.is_file()
+        and stamp.read_text("utf-8") == wanted
+        and (folder / "registry.db").is_file()
+        and (folder / "online.db").is_file()
+    ):
+        return
+    for view in (USER_HISTORY, POLICY_STATS, LABELS):
+        path = source_path(root, view)
+        sink = pa.BufferOutputStream()
+        pq.write_table(source_schema(view).empty_table(), sink)
+        write_durably(path, sink.getvalue())
+    write_durably(folder / "feature_store.yaml", SETTINGS.encode())
+    store = FeatureStore(repo_path=str(folder))
+    store.apply(definitions(root))
+    database = sqlite3.connect(folder / "online.db")
+    try:
+        database.execute("PRAGMA journal_mode = WAL")  # Readers never wait for the pusher.
+    finally:
+        database.close()
+    write_durably(stamp, wanted.encode())
+
+
+def _stamp(root: Path) -> str:
+    """What the registry depends on: this file, the columns, Feast's version, the paths in it.
+
+    The definitions themselves print their parts in another order in each process.
+    """
+    parts = [feast.__version__, str(feast_folder(root)), Path(__file__).read_text("utf-8")]
+    parts += [str(source_schema(view)) for view in (USER_HISTORY, POLICY_STATS, LABELS)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _statistics() -> list[Field]:
+    return [
+        *(Field(name=name, dtype=Int64) for name in COUNTS),
+        *(Field(name=name, dtype=Float64) for name in RATES),
+        Field(name="last_shown_at", dtype=UnixTimestamp),
+    ]
+
+
+def _source(root: Path, view: str) -> PushSource:
+    return PushSource(
+        name=push_source(view),
+        batch_source=FileSource(
+            name=f"{view}_file",
+            path=str(source_path(root, view)),
+            timestamp_field="event_timestamp",
+            created_timestamp_column="created_timestamp",
+        ),
+    )

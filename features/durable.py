@@ -1,0 +1,90 @@
+"""Files that are either whole or absent, and locks between processes."""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from streams.events import new_id
+
+PARTIAL_PREFIX = ".partial-"
+"""Names of unfinished files begin so; readers never look at them."""
+
+
+def write_all_durably(files: Sequence[tuple[Path, bytes | memoryview]]) -> None:
+    """Write every file or, where one cannot be written, none; on disk when it returns.
+
+    Each is written beside its place, synced, then renamed, so that no reader and no crash ever
+    sees half of one. Raises OSError, with nothing left behind.
+    """
+    partial: list[tuple[Path, Path]] = []
+    try:
+        for path, data in files:
+            make_folder(path.parent)
+            beside = path.parent / f"{PARTIAL_PREFIX}{new_id()}"
+            partial.append((beside, path))
+            _write(beside, data)
+        for beside, path in partial:
+            os.replace(beside, path)
+        for folder in {path.parent for path, _ in files}:
+            sync_folder(folder)
+    except OSError:
+        for beside, _ in partial:
+            with contextlib.suppress(OSError):
+                beside.unlink(missing_ok=True)
+        raise
+
+
+def write_durably(path: Path, data: bytes | memoryview) -> None:
+    """Write one file, whole or not at all. Raises OSError."""
+    write_all_durably([(path, data)])
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, so that they outlive a crash."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir()
+    sync_folder(folder.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Put the names in a folder on disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def lock(path: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Hold a lock among the processes of this machine; gives whether it was got.
+
+    The kernel frees it when the holder dies.
+    """
+    make_folder(path.parent)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+    finally:
+        os.close(descriptor)
+
+
+def _write(path: Path, data: bytes | memoryview) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    try:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,190 @@
+"""What users and policies have seen and answered, as SQL over the views of features/views.py.
+
+Everything is counted in the world of `occurred_at`: a row at t holds what had happened until t,
+exposures and changes of mind alike. When we *heard* of it is the business of the connection's
+`as_of`. So a log of 2018 that is replayed today has the history it had in 2018; the price is that
+an event which reached us late stands in the history from when it happened, a little before a live
+lookup could have known it.
+
+A reaction counts for the user and the policy of the exposure that it answers; dangling ones and
+those to another user's exposure do not count. It never counts before its exposure, even where a
+client's clock says so: otherwise a response's own label would leak into its history.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
+
+from features.labels import folded_sql, is_on_sql
+from features.tables import SQL_TYPES, TIME
+from streams.signals import SIGNALS
+
+EntityKey: TypeAlias = Literal["user_id", "policy"]
+
+COUNTS: Sequence[str] = ("num_shown", *(f"num_{name}" for name in SIGNALS))
+"""Exposures, and signals that stand, by name."""
+RATES: Sequence[str] = tuple(f"{name}_rate_smoothed" for name in SIGNALS)
+"""(num_<signal> + strength * rate) / (num_shown + strength), of FeaturesConfig.prior_*."""
+TIME_TYPE = SQL_TYPES[TIME]
+
+
+def exposures_sql(shown: str, *, users: str | None = None) -> str:
+    """SELECT response_id, user_id, policy, shown_at, known_at: each exposure once.
+
+    One that was reported several times stands as it was first. `users` is a relation of user_id to
+    look at; the others are left out.
+    """
+    return f"""
+        SELECT
+            response_id, user_id, min(policy) AS policy,
+            min(occurred_at) AS shown_at, min(known_at) AS known_at
+        FROM {_of(shown, users)}
+        GROUP BY response_id, user_id"""
+
+
+def history_sql(key: EntityKey, *, strength: float, rate: float) -> str:
+    """One row per key and time at which something changed, cumulative.
+
+    Columns: the key, COUNTS, RATES, last_shown_at, event_timestamp, created_timestamp (when the
+    latest of what it counts was known).
+    """
+    window = f"PARTITION BY {key} ORDER BY event_timestamp"
+    counts = ", ".join(f"sum({name}) OVER sofar AS {name}" for name in COUNTS)
+    return f"""
+        {_deltas_sql(key)},
+        cumulative AS (
+            SELECT
+                {key}, {counts},
+                max(shown_at) OVER sofar AS last_shown_at,
+                event_timestamp,
+                max(known_at) OVER sofar AS created_timestamp
+            FROM deltas
+            WINDOW sofar AS ({window}))
+        {_select(key, "cumulative", strength, rate)}
+        ORDER BY {key}, event_timestamp"""
+
+
+def current_sql(key: EntityKey, *, strength: float, rate: float, users: str | None = None) -> str:
+    """The last row of each key's history, by the fold alone: what an online store serves.
+
+    With `users`, a relation of user_id, only theirs, from their exposures only.
+    """
+    counts = ", ".join(
+        f"count(*) FILTER (signal = '{name}' AND is_on) AS num_{name}" for name in SIGNALS
+    )
+    totals = ", ".join(f"coalesce({name}, 0) AS {name}" for name in COUNTS)
+    return f"""
+        WITH exposures AS ({exposures_sql("raw_shown", users=users)}),
+        shown AS (
+            SELECT
+                {key}, count(*) AS num_shown,
+                max(shown_at) AS last_shown_at, max(known_at) AS known_at
+            FROM exposures GROUP BY {key}),
+        answers AS (
+            SELECT
+                {key}, {counts},
+                max(greatest(added_at, removed_at)) AS answered_at,
+                max(folded.known_at) AS known_at
+            FROM (SELECT *, {is_on_sql()} AS is_on FROM ({folded_sql(_of("raw_reactions", users))}))
+                AS folded
+            JOIN exposures USING (response_id, user_id)
+            GROUP BY {key}),
+        current AS (
+            SELECT
+                {key}, {totals}, last_shown_at,
+                greatest(last_shown_at, answered_at) AS event_timestamp,
+                greatest(shown.known_at, answers.known_at) AS created_timestamp
+            FROM shown LEFT JOIN answers USING ({key}))
+        {_select(key, "current", strength, rate)}
+        ORDER BY {key}"""
+
+
+def label_changes_sql() -> str:
+    """One row per (response, signal) and time at which the label changed, wide over the signals.
+
+    Columns: response_id, user_id, one BOOLEAN a signal (NULL: never touched until then),
+    event_timestamp, created_timestamp.
+    """
+    window = "PARTITION BY response_id, user_id ORDER BY occurred_at"
+    values = ", ".join(
+        f"last_value(CASE WHEN signal = '{name}' THEN value END IGNORE NULLS) OVER sofar AS {name}"
+        for name in SIGNALS
+    )
+    return f"""
+        WITH changes AS ({_changes_sql("raw_reactions")})
+        SELECT
+            response_id, user_id, {values},
+            occurred_at AS event_timestamp,
+            max(known_at) OVER sofar AS created_timestamp
+        FROM changes
+        WINDOW sofar AS ({window})
+        QUALIFY row_number() OVER (
+            PARTITION BY response_id, user_id, occurred_at ORDER BY signal DESC) = 1
+        ORDER BY response_id, user_id, event_timestamp"""
+
+
+def _of(relation: str, users: str | None) -> str:
+    """Only the rows of these users, or all."""
+    if users is None:
+        return relation
+    return f"(SELECT * FROM {relation} WHERE user_id IN (SELECT user_id FROM {users}))"
+
+
+def _changes_sql(reactions: str) -> str:
+    """The states that the fold goes through: SELECT response_id, user_id, signal, occurred_at,
+    value, known_at. At one instant a removal wins, so a state is on when nothing but adds fell
+    there: whatever was removed before is then older than the add."""
+    return f"""
+        SELECT
+            response_id, user_id, signal, occurred_at,
+            NOT bool_or(action = 'remove') AS value,
+            max(known_at) AS known_at
+        FROM {reactions}
+        GROUP BY response_id, user_id, signal, occurred_at"""
+
+
+def _deltas_sql(key: EntityKey) -> str:
+    """WITH ... deltas: by key and time, what was added to each count then (-1: taken back)."""
+    signals = ", ".join(f"sum(delta) FILTER (signal = '{name}') AS num_{name}" for name in SIGNALS)
+    totals = ", ".join(f"coalesce(sum({name}), 0)::BIGINT AS {name}" for name in COUNTS)
+    return f"""
+        WITH exposures AS ({exposures_sql("raw_shown")}),
+        changes AS ({_changes_sql("raw_reactions")}),
+        steps AS (
+            SELECT
+                *,
+                value::INTEGER - coalesce(lag(value::INTEGER) OVER (
+                    PARTITION BY response_id, user_id, signal ORDER BY occurred_at), 0) AS delta
+            FROM changes),
+        answers AS (
+            SELECT
+                exposures.{key},
+                greatest(occurred_at, shown_at) AS event_timestamp,
+                signal, delta,
+                greatest(steps.known_at, exposures.known_at) AS known_at
+            FROM steps JOIN exposures USING (response_id, user_id)),
+        deltas AS (
+            SELECT
+                {key}, event_timestamp, {totals},
+                max(shown_at) AS shown_at, max(known_at) AS known_at
+            FROM (
+                SELECT {key}, shown_at AS event_timestamp, 1 AS num_shown, shown_at, known_at
+                FROM exposures
+                UNION ALL BY NAME
+                SELECT {key}, event_timestamp, {signals}, max(known_at) AS known_at
+                FROM answers GROUP BY {key}, event_timestamp)
+            GROUP BY {key}, event_timestamp)"""
+
+
+def _select(key: EntityKey, relation: str, strength: float, rate: float) -> str:
+    counts = ", ".join(f"{name}::BIGINT AS {name}" for name in COUNTS)
+    rates = ", ".join(
+        f"(num_{name} + {strength * rate!r}) / (num_shown + {strength!r}) AS {name}_rate_smoothed"
+        for name in SIGNALS
+    )
+    return f"""
+        SELECT
+            {key}, {counts}, {rates},
+            last_shown_at::{TIME_TYPE} AS last_shown_at,
+            event_timestamp::{TIME_TYPE} AS event_timestamp,
+            created_timestamp::{TIME_TYPE} AS created_timestamp
+        FROM {relation}"""

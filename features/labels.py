@@ -1,0 +1,60 @@
+"""What we hold true of (response, user, signal): the fold of streams/reactions.py as SQL.
+
+The fold keeps the latest add and the latest remove, so that any order and any repetition of the
+reactions gives the same labels. It is stated here once; views, history and snapshots use it.
+"""
+
+from datetime import timedelta
+
+from streams.signals import SIGNALS
+
+
+def folded_sql(reactions: str) -> str:
+    """SELECT response_id, user_id, signal, added_at, removed_at, known_at from a relation."""
+    return f"""
+        SELECT
+            response_id, user_id, signal,
+            max(occurred_at) FILTER (action = 'add') AS added_at,
+            max(occurred_at) FILTER (action = 'remove') AS removed_at,
+            max(known_at) AS known_at
+        FROM {reactions}
+        GROUP BY response_id, user_id, signal"""
+
+
+def is_on_sql(added_at: str = "added_at", removed_at: str = "removed_at") -> str:
+    """Whether the signal stands, never NULL. On a tie the removal wins."""
+    return f"coalesce({added_at} > coalesce({removed_at}, '-infinity'::TIMESTAMPTZ), false)"
+
+
+def was_mistap_sql(mistap: str, added_at: str = "added_at", removed_at: str = "removed_at") -> str:
+    """Whether it was taken back within `mistap` (SQL of an INTERVAL), never NULL."""
+    soon = f"{removed_at} < {added_at} + {mistap}"
+    return f"coalesce({removed_at} >= {added_at} AND {soon}, false)"
+
+
+def mistap_sql(signal: str = "signal") -> str:
+    """The mistap time of a signal's name, as SQL of an INTERVAL; 0 for names not in SIGNALS."""
+    cases = " ".join(f"WHEN '{s.name}' THEN {interval_sql(s.mistap)}" for s in SIGNALS.values())
+    return f"(CASE {signal} {cases} ELSE INTERVAL 0 SECOND END)"
+
+
+def interval_sql(delta: timedelta) -> str:
+    """A time span as SQL of an INTERVAL, to the microsecond."""
+    return f"to_microseconds({delta // timedelta(microseconds=1)})"
+
+
+def labels_sql(reactions: str, shown: str) -> str:
+    """The view `labels`, from relations of reactions and of exposures.
+
+    Columns: response_id, user_id, signal, value (does it stand), added_at and removed_at (the
+    latest, or NULL), mistap, dangling (no such response was shown), known_at (the latest).
+    """
+    return f"""
+        SELECT
+            response_id, user_id, signal,
+            {is_on_sql()} AS value,
+            added_at, removed_at,
+            {was_mistap_sql(mistap_sql())} AS mistap,
+            response_id NOT IN (SELECT response_id FROM {shown}) AS dangling,
+            known_at
+        FROM ({folded_sql(reactions)})"""

@@ -1,0 +1,286 @@
+"""Facts in parquet files, one folder a day, that appear whole or not at all.
+
+    store/reactions/date=2026-11-24/part-<id>.parquet          appended once, never changed
+    store/reactions/date=2026-11-24/part-<id>.merged.parquet   many of them in one
+    store/reactions/date=2026-11-24/part-<id>.merged.replaces  the names that it stands for
+
+`date` is that of `known_at`, so an append touches one folder a kind, or two around midnight.
+Merging writes the larger file first, then the list of those that it replaces; from then on readers
+leave these out, and they are deleted when nobody can still be reading them. A reader that sees both
+sees rows twice, which the views remove anyway; no reader ever misses a row.
+"""
+
+import errno
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from features.config import FeaturesConfig
+from features.durable import PARTIAL_PREFIX, lock, sync_folder, write_all_durably
+from features.offline.base import Compaction, Mark
+from features.tables import SCHEMAS, Fact, Kind, empty_sql, to_table
+from streams.errors import Unavailable
+from streams.events import new_id
+from streams.pipeline import Facts
+
+PART = ".parquet"
+MERGED = ".merged.parquet"
+REPLACES = ".merged.replaces"
+TIER_BYTES = (1 << 20, 16 << 20)
+"""Files of like size are merged: those below the first, then those below the second. A row is thus
+rewritten about twice, however many there are."""
+MERGE_BYTES_MAX = 64 << 20
+"""The most that is merged into one file, as compressed; it bounds the memory that merging takes."""
+MARK_MARGIN_S = 60.0
+"""A file may appear this long after the time written in it: that of a slow sync."""
+PARTIAL_AGE_S = 3600.0
+"""Unfinished files older than this were left by a crash."""
+CODEC = "zstd"
+
+
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    """The files of one kind and day, at one look."""
+
+    path: Path
+    parts: frozenset[str]
+    """Names of all finished files."""
+    replaced: Mapping[str, frozenset[str]]
+    """List of replaced files, by the name of the file that stands for them."""
+
+    @property
+    def visible(self) -> list[str]:
+        """Names of the files that together hold every row once."""
+        hidden = frozenset().union(*self.replaced.values())
+        return sorted(self.parts - hidden)
+
+
+class ParquetStore:
+    """An OfflineStore in a folder. Any number of processes may append and read at once."""
+
+    def __init__(self, config: FeaturesConfig, *, clock: Callable[[], float] = time.time) -> None:
+        """`clock` gives seconds since 1970; tests set it."""
+        self._root = config.root.absolute() / "store"
+        self._grace_s = config.compact_grace_s
+        self._clock = clock
+
+    def append(self, facts: Facts) -> None:
+        """Write one file per kind and day; all are synced before any can be seen."""
+        batches: dict[Kind, Sequence[Fact]] = {
+            "shown": facts.shown,
+            "reactions": facts.reactions,
+            "erasures": facts.erasures,
+            "dead_letters": facts.dead_letters,
+        }
+        files = [
+            (self._root / kind / f"date={day.isoformat()}" / f"part-{new_id()}{PART}", data)
+            for kind, batch in batches.items()
+            if batch
+            for day, data in _by_day(to_table(kind, batch))
+        ]
+        try:
+            write_all_durably(files)
+        except OSError as fault:
+            raise Unavailable(_explain(fault, self._root)) from fault
+
+    def scan(
+        self, connection: duckdb.DuckDBPyConnection, kind: Kind, *, as_of: datetime | None
+    ) -> duckdb.DuckDBPyRelation:
+        """Read the files that are there now; later ones are not seen by this relation."""
+        last = None if as_of is None else f"date={as_of.astimezone(UTC).date().isoformat()}"
+        paths = [
+            str(folder.path / name)
+            for folder in self._folders(kind)
+            if last is None or folder.path.name <= last
+            for name in folder.visible
+        ]
+        if not paths:
+            return connection.sql(empty_sql(kind))
+        return connection.read_parquet(paths, hive_partitioning=False)
+
+    def news(self, mark: Mark) -> tuple[Mapping[Kind, pa.Table], Mark]:
+        """Read the files that appeared since, by their times and, for recent ones, their names."""
+        seen = json.loads(mark or '{"until_ns": 0, "names": []}')
+        until_ns, done = int(seen["until_ns"]), frozenset(seen["names"])
+        next_until_ns = int((self._clock() - MARK_MARGIN_S) * 1e9)
+        news: dict[Kind, pa.Table] = {}
+        recent: list[str] = []
+        kinds: tuple[Kind, ...] = ("shown", "reactions", "erasures")
+        for kind in kinds:
+            tables = []
+            for folder in self._folders(kind):
+                ages = {name: _mtime_ns(folder.path / name) for name in folder.parts}
+                known = {name for name, ns in ages.items() if ns < until_ns or name in done}
+                for name in sorted(folder.parts - known):
+                    if not folder.replaced.get(name, frozenset(("",))) <= known:
+                        tables.append(pq.read_table(folder.path / name, columns=["user_id"]))
+                recent += [name for name, ns in ages.items() if ns >= next_until_ns]
+            if tables:
+                news[kind] = pa.concat_tables(tables)
+        return news, json.dumps({"until_ns": max(until_ns, next_until_ns), "names": recent})
+
+    def compact(self, *, files_min: int) -> Compaction:
+        """Merge files of like size of the same day; one process at a time, the others pass."""
+        with lock(self._root / ".compact.lock", wait=False) as is_ours:
+            num_merged = num_deleted = 0
+            for kind in SCHEMAS if is_ours else ():
+                for folder in self._folders(kind):
+                    num_deleted += self._sweep(folder)
+                    for names in _alike(folder, files_min):
+                        tables = [pq.read_table(folder.path / name) for name in names]
+                        self._replace(folder.path, names, pa.concat_tables(tables))
+                        num_merged += len(names)
+            num_files = sum(
+                len(folder.visible) for kind in SCHEMAS for folder in self._folders(kind)
+            )
+        return Compaction(num_merged=num_merged, num_deleted=num_deleted, num_files=num_files)
+
+    def erase(self) -> int:
+        """Write files anew without these rows; the old ones go with the next compaction."""
+        with lock(self._root / ".compact.lock"):
+            until: dict[str, datetime] = {}
+            for _, _, table in self._read("erasures"):
+                for row in table.select(["user_id", "occurred_at"]).to_pylist():
+                    user = row["user_id"]
+                    until[user] = max(until.get(user, row["occurred_at"]), row["occurred_at"])
+            num_removed = 0
+            kinds: tuple[Kind, ...] = ("shown", "reactions")
+            for kind in kinds if until else ():
+                for folder, name, table in self._read(kind):
+                    kept = table.filter(pc.invert(_is_erased(table, until)))
+                    if kept.num_rows < table.num_rows:
+                        self._replace(folder, [name], kept)
+                        num_removed += table.num_rows - kept.num_rows
+        return num_removed
+
+    def folders(self) -> Sequence[Path]:
+        """The folder of the store."""
+        return (self._root,)
+
+    def _folders(self, kind: Kind) -> list[_Folder]:
+        try:
+            days = sorted(entry.path for entry in os.scandir(self._root / kind) if entry.is_dir())
+        except FileNotFoundError:
+            return []
+        return [_look(Path(day)) for day in days]
+
+    def _read(self, kind: Kind) -> Iterable[tuple[Path, str, pa.Table]]:
+        for folder in self._folders(kind):
+            for name in folder.visible:
+                yield folder.path, name, pq.read_table(folder.path / name)
+
+    def _replace(self, folder: Path, names: Sequence[str], table: pa.Table) -> None:
+        """Put `table` in place of the files: first it appears, then they are hidden."""
+        stem = f"part-{new_id()}"
+        try:
+            write_all_durably([(folder / f"{stem}{MERGED}", _serialize(table))])
+            write_all_durably([(folder / f"{stem}{REPLACES}", "\n".join(names).encode())])
+        except OSError as fault:
+            raise Unavailable(_explain(fault, self._root)) from fault
+
+    def _sweep(self, folder: _Folder) -> int:
+        """Delete what was replaced so long ago that nobody reads it, and what crashes left."""
+        now_s = self._clock()
+        num_deleted = 0
+        for merged in sorted(folder.replaced):
+            replaces = folder.path / (merged.removesuffix(MERGED) + REPLACES)
+            if _mtime_ns(replaces) / 1e9 > now_s - self._grace_s:
+                continue
+            for name in folder.replaced[merged] & folder.parts:
+                (folder.path / name).unlink(missing_ok=True)
+                num_deleted += 1
+            sync_folder(folder.path)
+            replaces.unlink(missing_ok=True)
+        for entry in os.scandir(folder.path):
+            if entry.name.startswith(PARTIAL_PREFIX):
+                path = Path(entry.path)
+                if _mtime_ns(path) / 1e9 < now_s - PARTIAL_AGE_S:
+                    path.unlink(missing_ok=True)
+        return num_deleted
+
+
+def _look(folder: Path) -> _Folder:
+    names = {entry.name for entry in os.scandir(folder)}
+    parts = frozenset(n for n in names if n.endswith(PART) and not n.startswith("."))
+    lists: dict[str, frozenset[str]] = {}
+    for name in names:
+        if name.endswith(REPLACES):
+            try:
+                replaced = (folder / name).read_text("utf-8").split("\n")
+            except FileNotFoundError:
+                continue
+            lists[name.removesuffix(REPLACES) + MERGED] = frozenset(replaced)
+    # A list counts only where what stands for its files was seen too, itself or merged further.
+    hidden = frozenset().union(*lists.values())
+    return _Folder(folder, parts, {m: r for m, r in lists.items() if m in parts or m in hidden})
+
+
+def _alike(folder: _Folder, files_min: int) -> Iterable[list[str]]:
+    """Groups of visible files to be merged, each of like size and bounded together."""
+    sizes = {name: (folder.path / name).stat().st_size for name in folder.visible}
+    low = 0
+    for high in TIER_BYTES:
+        group: list[str] = []
+        total = 0
+        tier = [name for name, size in sizes.items() if low <= size < high]
+        low = high
+        if len(tier) < files_min:
+            continue
+        for name in tier:
+            if total + sizes[name] > MERGE_BYTES_MAX:
+                yield group
+                group, total = [], 0
+            group.append(name)
+            total += sizes[name]
+        if len(group) > 1:
+            yield group
+
+
+def _by_day(table: pa.Table) -> Iterable[tuple[date, pa.Buffer]]:
+    days = pc.cast(table["known_at"], pa.date32())
+    for day in pc.unique(days):
+        rows = table if pc.all(pc.equal(days, day)).as_py() else table.filter(pc.equal(days, day))
+        yield day.as_py(), _serialize(rows)
+
+
+def _serialize(table: pa.Table) -> pa.Buffer:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression=CODEC)
+    return sink.getvalue()
+
+
+def _is_erased(table: pa.Table, until: Mapping[str, datetime]) -> pa.Array:
+    users, times = table["user_id"].to_pylist(), table["occurred_at"].to_pylist()
+    return pa.array(
+        [user in until and at <= until[user] for user, at in zip(users, times, strict=True)],
+        pa.bool_(),
+    )
+
+
+def _mtime_ns(path: Path) -> int:
+    """When the file was written; the end of time for one that is gone."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 1 << 63
+
+
+def _explain(fault: OSError, root: Path) -> str:
+    advice = {
+        errno.ENOSPC: "free some space on its disk",
+        errno.EDQUOT: "raise the quota or free some space",
+        errno.EACCES: "give this user the right to write there",
+        errno.EPERM: "give this user the right to write there",
+        errno.EROFS: "mount its disk for writing",
+        errno.EIO: "its disk fails; look at the system's log",
+    }.get(fault.errno or 0, "see the system's log")
+    return f"cannot write facts to {root}: {fault.strerror}; {advice}. Nothing was half written"

@@ -1,0 +1,274 @@
+"""What users and policies look like now, and looked like at a past time, through Feast.
+
+Online rows are derived: a push computes the rows of everybody touched anew from the facts, so that
+late, repeated and reordered events, several workers and crashes all end in the same rows. Pushes
+take turns by a lock and look at the facts while they hold it; a later push has therefore seen at
+least what an earlier one saw, and never replaces newer values by older ones.
+"""
+
+import functools
+import logging
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from features.config import FeaturesConfig
+from features.definitions import (
+    LABELS,
+    POLICY_STATS,
+    STATISTICS,
+    USER_HISTORY,
+    feast_folder,
+    open_feast,
+    push_source,
+    source_path,
+    source_schema,
+)
+from features.durable import PARTIAL_PREFIX, lock, write_durably
+from features.history import COUNTS, RATES, EntityKey, current_sql, history_sql, label_changes_sql
+from features.offline import OFFLINE_STORES
+from features.offline.base import OfflineStore
+from features.views import connect_store
+from streams.errors import Unavailable
+from streams.events import new_id
+
+logger = logging.getLogger(__name__)
+
+PUSH_USERS_MAX = 5_000
+"""Users whose rows are computed and pushed at a time; it bounds memory."""
+PUSH_SHARE_MAX = 0.1
+"""Share of its time that a worker spends on pushing: after a slow push it rests nine times as long.
+Online rows of a large store are then older, and the stream is not held up."""
+PUSH_QUICK_S = 0.2
+"""A push that took less needs no rest."""
+
+Row = Mapping[str, object]
+
+
+class OnlineStore:
+    """The latest rows of users and policies. Keep it: opening takes half a second, a read 1 ms.
+
+    May be read by several threads.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._store = open_feast(root)
+        self._lock = threading.Lock()
+
+    def read(
+        self, *, users: Sequence[str] = (), policies: Sequence[str] = ()
+    ) -> dict[str, dict[str, Row]]:
+        """Rows by id under "users" and "policies": STATISTICS by name.
+
+        All values of an id that nothing is known of are None. Raises Unavailable when the
+        database stays locked or cannot be read.
+        """
+        return {
+            "users": self._read(USER_HISTORY, "user_id", users),
+            "policies": self._read(POLICY_STATS, "policy", policies),
+        }
+
+    def write(self, view: str, rows: pa.Table) -> None:
+        """Push rows, with the columns of source_schema(view), through Feast."""
+        with self._lock:
+            try:
+                self._store.push(push_source(view), rows.to_pandas())
+            except sqlite3.OperationalError as fault:
+                raise Unavailable(f"cannot write online features: {fault}") from fault
+
+    def _read(self, view: str, key: str, ids: Sequence[str]) -> dict[str, Row]:
+        if not ids:
+            return {}
+        unique = list(dict.fromkeys(ids))
+        with self._lock:
+            try:
+                answer = self._store.get_online_features(
+                    features=[f"{view}:{name}" for name in STATISTICS],
+                    entity_rows=[{key: entity} for entity in unique],
+                ).to_dict()
+            except sqlite3.OperationalError as fault:
+                raise Unavailable(f"cannot read online features: {fault}") from fault
+        return {
+            entity: {name: answer[name][index] for name in STATISTICS}
+            for index, entity in enumerate(unique)
+        }
+
+
+@functools.lru_cache(maxsize=8)
+def open_online(root: Path) -> OnlineStore:
+    """The online store of a home, opened once in a process."""
+    return OnlineStore(root)
+
+
+def online_features(
+    root: Path, *, users: Sequence[str] = (), policies: Sequence[str] = ()
+) -> dict[str, dict[str, Row]]:
+    """The latest features; see OnlineStore.read."""
+    return open_online(root.absolute()).read(users=users, policies=policies)
+
+
+def features_as_of(
+    config: FeaturesConfig,
+    *,
+    users: Sequence[str] = (),
+    policies: Sequence[str] = (),
+    at: datetime,
+    as_of: datetime | None = None,
+) -> list[dict[str, object]]:
+    """Features as they stood at a past time `at`, joined by Feast; one row for each id.
+
+    Counts what occurred until `at`. What was known by then is another question: `as_of` says by
+    when it had to be known, None is now. Values of an id that had no history yet are None.
+    """
+    if at.tzinfo is None:
+        raise ValueError(f"at is {at.isoformat()}, must have a timezone")
+    store = OFFLINE_STORES[config.offline_store](config)
+    rows: list[dict[str, object]] = []
+    wanted = ((USER_HISTORY, "user_id", users), (POLICY_STATS, "policy", policies))
+    with connect_store(store, root=config.root, as_of=as_of) as connection:
+        for view, key, ids in wanted:
+            if not ids:
+                continue
+            unique = list(dict.fromkeys(ids))
+            entities = pa.table({key: unique, "event_timestamp": _times(at, len(unique))})
+            found = join_history(
+                config, connection, entities, [f"{view}:{name}" for name in STATISTICS]
+            )
+            rows += [
+                {key: row[key], "at": at, **{name: row[name] for name in STATISTICS}}
+                for row in found.to_pylist()
+            ]
+    return rows
+
+
+def join_history(
+    config: FeaturesConfig,
+    connection: duckdb.DuckDBPyConnection,
+    entities: pa.Table,
+    features: str | Sequence[str],
+) -> pa.Table:
+    """Join to each row of `entities` (keys and event_timestamp) its features at that time.
+
+    `features` is a feature service's name or references such as "user_history:num_shown". The last
+    row of the history at or before the time counts. Order is kept. The history is that of the
+    connection's facts.
+    """
+    store = open_feast(config.root)
+    if isinstance(features, str):
+        wanted = store.get_feature_service(features)
+        views = {projection.name for projection in wanted.feature_view_projections}
+    else:
+        wanted = list(features)
+        views = {reference.split(":")[0] for reference in features}
+    row = pa.array(range(entities.num_rows), pa.int64())
+    frame = entities.append_column("row", row).to_pandas()
+    with lock(feast_folder(config.root) / ".sources.lock"):
+        for view in views:
+            _write_source(config, connection, view)
+        joined = store.get_historical_features(entity_df=frame, features=wanted).to_arrow()
+    return joined.sort_by("row").drop_columns(["row"])
+
+
+class OnlinePusher:
+    """Keeps the online store up with the facts; any number of processes may have one."""
+
+    def __init__(
+        self,
+        config: FeaturesConfig,
+        store: OfflineStore,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`clock` gives seconds; tests set it."""
+        self._config = config
+        self._store = store
+        self._clock = clock
+        self._folder = feast_folder(config.root)
+        self._resume_at = 0.0
+
+    def push(self) -> int:
+        """Push the rows of users concerned by new facts, and of all policies; gives rows pushed.
+
+        What is new is remembered in a file beside the online store: a worker that died between
+        storing and pushing leaves the rest to whoever pushes next. Raises Unavailable.
+        """
+        if self._clock() < self._resume_at:
+            return 0
+        try:
+            online = open_online(self._config.root.absolute())
+            started_at = self._clock()
+            num_rows = self._push(online)
+        except OSError as fault:
+            raise Unavailable(f"cannot push online features: {fault.strerror}") from fault
+        took_s = self._clock() - started_at
+        if took_s > PUSH_QUICK_S:
+            self._resume_at = self._clock() + took_s * (1 / PUSH_SHARE_MAX - 1)
+        return num_rows
+
+    def _push(self, online: OnlineStore) -> int:
+        mark = self._folder / "pushed.json"
+        with lock(self._folder / ".push.lock"):
+            seen = mark.read_text("utf-8") if mark.is_file() else ""
+            news, seen = self._store.news(seen)
+            if not news:
+                return 0
+            users = pc.unique(pa.chunked_array(c for t in news.values() for c in t[0].chunks))
+            num_rows = 0
+            with connect_store(self._store, root=self._config.root, as_of=None) as connection:
+                for first in range(0, len(users), PUSH_USERS_MAX):
+                    rows = self._user_rows(connection, users.slice(first, PUSH_USERS_MAX))
+                    online.write(USER_HISTORY, rows)
+                    num_rows += rows.num_rows
+                policies = connection.sql(self._current("policy")).to_arrow_table()
+                if policies.num_rows:
+                    online.write(POLICY_STATS, policies)
+            write_durably(mark, seen.encode())
+        return num_rows + int(policies.num_rows)
+
+    def _user_rows(self, connection: duckdb.DuckDBPyConnection, users: pa.Array) -> pa.Table:
+        """The rows of these users; zeros for those of whom nothing is left, as after erasure."""
+        connection.register("touched", pa.table({"user_id": users}))
+        found = connection.sql(self._current("user_id", users="touched")).to_arrow_table()
+        connection.unregister("touched")
+        gone = pc.filter(users, pc.invert(pc.is_in(users, found["user_id"].combine_chunks())))
+        schema = source_schema(USER_HISTORY)
+        blank: dict[str, object] = {
+            "user_id": gone,
+            **{name: pa.nulls(len(gone), pa.int64()).fill_null(0) for name in COUNTS},
+            **{name: pa.array([self._config.prior_rate] * len(gone)) for name in RATES},
+            "last_shown_at": pa.nulls(len(gone), schema.field("last_shown_at").type),
+            "event_timestamp": _times(datetime.now(UTC), len(gone)),
+            "created_timestamp": _times(datetime.now(UTC), len(gone)),
+        }
+        return pa.concat_tables([found.cast(schema), pa.table(blank, schema=schema)])
+
+    def _current(self, key: EntityKey, *, users: str | None = None) -> str:
+        strength, rate = self._config.prior_strength, self._config.prior_rate
+        return current_sql(key, strength=strength, rate=rate, users=users)
+
+
+def _write_source(config: FeaturesConfig, connection: duckdb.DuckDBPyConnection, view: str) -> None:
+    """Write the history that Feast joins; whoever reads meanwhile keeps the file that was there."""
+    strength, rate = config.prior_strength, config.prior_rate
+    sql = {
+        USER_HISTORY: history_sql("user_id", strength=strength, rate=rate),
+        POLICY_STATS: history_sql("policy", strength=strength, rate=rate),
+        LABELS: label_changes_sql(),
+    }[view]
+    path = source_path(config.root, view)
+    beside = path.parent / f"{PARTIAL_PREFIX}{new_id()}"
+    quoted = str(beside).replace("'", "''")
+    connection.execute(f"COPY ({sql}) TO '{quoted}' (FORMAT parquet, COMPRESSION zstd)")
+    os.replace(beside, path)
+
+
+def _times(at: datetime, count: int) -> pa.Array:
+    return pa.array([at] * count, pa.timestamp("us", "UTC"))

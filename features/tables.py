@@ -1,0 +1,115 @@
+"""The four kinds of facts as columns: what lies in the store, and what its views show."""
+
+from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
+from types import MappingProxyType
+from typing import Literal, TypeAlias
+
+import msgspec
+import pyarrow as pa
+
+from streams.events import DeadLetter, Erasure, Reaction, Shown
+
+Kind: TypeAlias = Literal["shown", "reactions", "erasures", "dead_letters"]
+Fact: TypeAlias = Shown | Reaction | Erasure | DeadLetter
+
+VERSION = b"1"
+"""Version of these columns, kept in every file's metadata under VERSION_KEY."""
+VERSION_KEY = b"rluf.version"
+
+TIME = pa.timestamp("us", "UTC")
+"""Microseconds: DuckDB refuses to compare them with nanoseconds, and events hold no finer ones."""
+
+_COLUMNS: dict[Kind, dict[str, pa.DataType]] = {
+    "shown": {
+        "id": pa.string(),
+        "source": pa.string(),
+        "response_id": pa.string(),
+        "conversation_id": pa.string(),
+        "user_id": pa.string(),
+        "turn": pa.int32(),
+        "messages": pa.string(),  # JSON list of {role, content}
+        "response": pa.string(),
+        "policy": pa.string(),
+        "experiment": pa.string(),
+        "arm": pa.string(),
+        "propensity": pa.float64(),
+        "surface": pa.string(),
+        "language": pa.string(),
+        "learnable": pa.bool_(),
+        "logprob": pa.float64(),
+        "occurred_at": TIME,
+        "known_at": TIME,
+    },
+    "reactions": {
+        "id": pa.string(),
+        "source": pa.string(),
+        "response_id": pa.string(),
+        "user_id": pa.string(),
+        "signal": pa.string(),
+        "action": pa.string(),
+        "occurred_at": TIME,
+        "known_at": TIME,
+    },
+    "erasures": {
+        "id": pa.string(),
+        "source": pa.string(),
+        "user_id": pa.string(),
+        "occurred_at": TIME,
+        "known_at": TIME,
+    },
+    "dead_letters": {
+        "topic": pa.string(),
+        "partition": pa.int32(),
+        "offset": pa.int64(),
+        "reason": pa.string(),
+        "detail": pa.string(),
+        "key": pa.binary(),
+        "value": pa.binary(),
+        "known_at": TIME,
+    },
+}
+SCHEMAS: Mapping[Kind, pa.Schema] = MappingProxyType(
+    {
+        kind: pa.schema(list(columns.items()), metadata={VERSION_KEY: VERSION})
+        for kind, columns in _COLUMNS.items()
+    }
+)
+"""Columns of each kind of fact, in their order."""
+
+SQL_TYPES: Mapping[pa.DataType, str] = MappingProxyType(
+    {
+        pa.string(): "VARCHAR",
+        pa.binary(): "BLOB",
+        pa.int32(): "INTEGER",
+        pa.int64(): "BIGINT",
+        pa.float64(): "DOUBLE",
+        pa.bool_(): "BOOLEAN",
+        TIME: "TIMESTAMPTZ",
+    }
+)
+
+
+def to_table(kind: Kind, facts: Sequence[Fact]) -> pa.Table:
+    """The facts, all of one kind, as columns in the same order."""
+    schema = SCHEMAS[kind]
+    columns = [
+        pa.array(list(map(_getter(kind, field.name), facts)), type=field.type) for field in schema
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def empty_sql(kind: Kind) -> str:
+    """A SELECT with the columns of `kind` and no rows."""
+    columns = ", ".join(
+        f'NULL::{SQL_TYPES[field.type]} AS "{field.name}"' for field in SCHEMAS[kind]
+    )
+    return f"SELECT {columns} WHERE false"
+
+
+def _getter(kind: Kind, column: str) -> Callable[[Fact], object]:
+    if kind == "shown" and column == "messages":
+        encode = msgspec.json.Encoder().encode
+        get = attrgetter(column)
+        return lambda fact: encode(get(fact))
+    return attrgetter(column)

@@ -1,0 +1,138 @@
+"""Ask the facts: SQL views over the store, as known at a time.
+
+    shown, reactions, erasures   facts, each event once, without those of erased users
+    labels                       the fold of the reactions (features/labels.py)
+    dead_letters                 records that are no events of ours
+
+An event that came several times is shown as it was first known; if a careless producer used one
+(source, id) for different events, the earliest of them is kept, whatever order they came in. What a
+user did up to their latest erasure is hidden at every `as_of`, also one before they asked.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from features.config import FeaturesConfig
+from features.labels import labels_sql
+from features.offline import OFFLINE_STORES
+from features.offline.base import OfflineStore
+from features.tables import SCHEMAS, Kind
+
+VIEWS = ("shown", "reactions", "labels", "dead_letters", "erasures")
+
+
+def connect(
+    root: Path, as_of: datetime | None = None, *, offline_store: str = "parquet"
+) -> duckdb.DuckDBPyConnection:
+    """A DuckDB connection with the views, over what the store under `root` holds at this moment.
+
+    With `as_of` (aware), only facts with known_at <= as_of. Use it for a question and close it: the
+    files that it reads are deleted FeaturesConfig.compact_grace_s after they were merged.
+    """
+    store = OFFLINE_STORES[offline_store](FeaturesConfig(root=root))
+    return connect_store(store, root=root, as_of=as_of)
+
+
+def query(root: Path, sql: str, as_of: datetime | None = None) -> pa.Table:
+    """The answer to one SELECT over the views; it can read nothing else and change nothing.
+
+    Raises ValueError for other statements, for several, and for SQL that DuckDB refuses.
+    """
+    store = OFFLINE_STORES["parquet"](FeaturesConfig(root=root))
+    with connect_store(store, root=root, as_of=as_of) as connection:
+        folders = ", ".join(_quote(str(folder)) for folder in store.folders())
+        connection.execute(f"SET allowed_directories = [{folders}]")
+        connection.execute("SET enable_external_access = false")
+        connection.execute("SET lock_configuration = true")
+        try:
+            statements = connection.extract_statements(sql)
+            kinds = [statement.type.name for statement in statements]
+            if kinds != ["SELECT"]:
+                raise ValueError(f"saw {' and '.join(kinds) or 'no statement'}; need one SELECT")
+            return connection.sql(sql).to_arrow_table()
+        except duckdb.Error as fault:
+            raise ValueError(f"{fault}; the views are {', '.join(VIEWS)}") from fault
+
+
+def connect_store(
+    store: OfflineStore, *, root: Path, as_of: datetime | None
+) -> duckdb.DuckDBPyConnection:
+    """The same as `connect` over a given store.
+
+    Beside the views there are raw_shown and raw_reactions, which hold the same facts, some of them
+    several times, and cost less where that does not matter.
+    """
+    if as_of is not None and as_of.tzinfo is None:
+        raise ValueError(f"as_of is {as_of.isoformat()}, must have a timezone")
+    connection = duckdb.connect(
+        config={
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+            "temp_directory": str(root.absolute() / "store" / ".duckdb"),
+        }
+    )
+    connection.execute("SET TimeZone = 'UTC'")
+    until = "" if as_of is None else f"WHERE known_at <= {time_sql(as_of)}"
+    for kind in SCHEMAS:
+        store.scan(connection, kind, as_of=as_of).create_view(f"stored_{kind}")
+    connection.execute(
+        "CREATE TABLE erased AS SELECT user_id, max(occurred_at) AS erased_at"
+        f" FROM ({_every_erasure(store, connection)}) GROUP BY user_id"
+    )
+    (num_erased,) = connection.sql("SELECT count(*) FROM erased").fetchall()[0]
+    kinds: tuple[Kind, ...] = ("shown", "reactions")
+    for kind in kinds:
+        kept = "" if num_erased == 0 else f"ANTI JOIN erased ON {_was_erased(kind)}"
+        connection.execute(
+            f"CREATE VIEW raw_{kind} AS"
+            f" SELECT * FROM (SELECT * FROM stored_{kind} {until}) AS {kind} {kept}"
+        )
+        connection.execute(f"CREATE VIEW {kind} AS {_once(kind, f'raw_{kind}')}")
+    for kind in ("erasures", "dead_letters"):
+        stored = f"(SELECT * FROM stored_{kind} {until})"
+        connection.execute(f"CREATE VIEW {kind} AS {_once(kind, stored)}")
+    connection.execute(f"CREATE VIEW labels AS {labels_sql('reactions', 'raw_shown')}")
+    return connection
+
+
+def time_sql(at: datetime) -> str:
+    """An aware time as SQL of a TIMESTAMPTZ."""
+    return f"TIMESTAMPTZ '{at.astimezone(UTC).isoformat()}'"
+
+
+def _every_erasure(store: OfflineStore, connection: duckdb.DuckDBPyConnection) -> str:
+    """All erasures whatever the time asked about: nobody is remembered by looking back."""
+    store.scan(connection, "erasures", as_of=None).create_view("every_erasure")
+    return "SELECT user_id, occurred_at FROM every_erasure"
+
+
+def _was_erased(kind: Kind) -> str:
+    return f"{kind}.user_id = erased.user_id AND {kind}.occurred_at <= erased.erased_at"
+
+
+def _once(kind: Kind, relation: str) -> str:
+    """Each fact once, chosen by what it says before when it was known: no order matters."""
+    if kind == "dead_letters":
+        key, rest = ["topic", "partition", "offset"], ["reason", "detail", "value"]
+        order = "known_at"
+    else:
+        key = ["source", "id"]
+        rest = [c for c in SCHEMAS[kind].names if c not in (*key, "occurred_at", "known_at")]
+        order = "occurred_at"
+    content = f"hash({_columns(rest)})"
+    return f"""
+        SELECT {_columns(SCHEMAS[kind].names)} FROM {relation}
+        QUALIFY row_number() OVER (
+            PARTITION BY {_columns(key)} ORDER BY {order}, {content}, known_at) = 1"""
+
+
+def _columns(names: Sequence[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)
+
+
+def _quote(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

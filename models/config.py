@@ -1,0 +1,15 @@
+"""Dials of the models room."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelsConfig:
+    """Where versions and their artifacts are kept."""
+
+    registry_url: str = ""
+    """SQLAlchemy URL of the registry; empty means SQLite at <home>/registry.db. PostgreSQL:
+    postgresql+psycopg://user@host/database."""
+    root: Path = Path("runs")
+    """The home; artifacts lie under <root>/artifacts and are recorded relative to it."""

@@ -1,0 +1,346 @@
+"""The policy: any causal language model that answers chats, and how likely each answer was.
+
+The sampling loop is ours, for three things that `transformers.generate` does not give: its own
+random generator (the process's global one stays untouched, so a seed means the same on a busy
+server), the log-probability of each reply, and pieces as they are made.
+"""
+
+# N replies of one batch, P prompt tokens, T reply tokens, V vocabulary
+
+import inspect
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from models.card import ModelCardFacts, write_card
+from models.chat import Chat
+
+FinishReason: TypeAlias = Literal["stop", "length"]
+
+PLAIN_TEMPLATE = (
+    "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant:{% endif %}"
+)
+"""For base models whose tokenizer brings no chat template of its own."""
+
+CONTEXT_TOKENS_DEFAULT = 2048
+"""The context taken for a model whose config does not say how long it is."""
+
+INCOMPLETE = "\N{REPLACEMENT CHARACTER}"
+"""What a tokenizer decodes the first bytes of an unfinished character to."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """One sampled answer."""
+
+    text: str
+    logprob: float
+    """Sum over the reply's tokens (its end of turn included) of log p, in nats, at temperature 1
+    and without top-p, whatever it was sampled at: what `Policy.log_probs` gives again."""
+    prompt_tokens: int
+    completion_tokens: int
+    finish_reason: FinishReason
+    token_ids: tuple[int, ...] = ()
+    """The tokens as sampled. A text may have many spellings in tokens, so log-probabilities under
+    another model are taken of these, not of the text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dials:
+    """How to sample. Temperature 0 takes the likeliest token."""
+
+    max_new_tokens: int
+    temperature: float
+    top_p: float
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens must be at least 1, got {self.max_new_tokens}")
+        if not self.temperature >= 0 or math.isinf(self.temperature):
+            raise ValueError(f"temperature must be 0 or more, got {self.temperature}")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p must be in (0, 1], got {self.top_p}")
+
+
+class Policy:
+    """A causal language model and its tokenizer. Safe to sample from in several threads at once."""
+
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: str
+    ) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.path = path
+        if tokenizer.chat_template is None:
+            tokenizer.chat_template = PLAIN_TEMPLATE
+        self._eos_ids = _end_tokens(model, tokenizer)
+        self._pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+        self._accepts = frozenset(inspect.signature(model.forward).parameters)
+
+    @classmethod
+    def from_pretrained(cls, name_or_path: str | Path, *, device: str = "cpu") -> "Policy":
+        """Loads a directory or a hub name; on the CPU in float32 (bfloat16 is slow there)."""
+        source = str(name_or_path)
+        dtype = torch.float32 if device == "cpu" else "auto"
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(source, dtype=dtype)
+        tokenizer = AutoTokenizer.from_pretrained(source)
+        model.requires_grad_(False)  # from_pretrained has already set it to evaluation.
+        torch.nn.Module.to(model, device)
+        return cls(model, tokenizer, source)
+
+    @property
+    def context_tokens(self) -> int:
+        """The longest prompt and reply together."""
+        length = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        return int(length) if length else CONTEXT_TOKENS_DEFAULT
+
+    def reply(
+        self,
+        chats: Sequence[Chat],
+        *,
+        max_new_tokens: int,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        seed: int | Sequence[int] | None = None,
+        batch_size: int = 32,
+    ) -> list[Reply]:
+        """Samples one reply to each chat, in their order.
+
+        A prompt that leaves no room for the reply loses its oldest tokens. `seed` may be one number
+        for the call, or one for each chat, which then draws the same whatever its neighbours are.
+        """
+        dials = Dials(max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p)
+        prompts = [self._prompt_ids(chat, dials.max_new_tokens) for chat in chats]
+        draws_NT = _draws(len(prompts), dials, seed)
+        replies: dict[int, Reply] = {}
+        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # Little padding.
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            sampled = self.sample([prompts[i] for i in rows], draws_NT[rows], dials)
+            for i, (tokens, logps) in zip(rows, sampled, strict=True):
+                replies[i] = self._finished(prompts[i], tokens, sum(logps))
+        return [replies[i] for i in range(len(prompts))]
+
+    def sample(
+        self, prompts: Sequence[list[int]], draws_NT: Tensor, dials: Dials
+    ) -> list[tuple[list[int], list[float]]]:
+        """One batch in tokens: to each prompt its reply, and log p of each of the reply's tokens.
+
+        `draws_NT`, float64 in [0, 1), is all the chance there is: one number for each token.
+        """
+        sampled: list[tuple[list[int], list[float]]] = [([], []) for _ in prompts]
+        for step in self._steps(list(prompts), draws_NT, dials):
+            for row, token, logp in step:
+                sampled[row][0].append(token)
+                sampled[row][1].append(logp)
+        return sampled
+
+    def prompt_tokens(self, chat: Chat) -> int:
+        """How many tokens the chat has before the reply, nothing cut."""
+        return len(self._chat_ids(chat))
+
+    def stream(
+        self,
+        chat: Chat,
+        *,
+        max_new_tokens: int,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        seed: int | None = None,
+    ) -> Iterator[str | Reply]:
+        """Samples one reply in pieces of text that together are its text, then gives the Reply."""
+        dials = Dials(max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p)
+        prompt = self._prompt_ids(chat, dials.max_new_tokens)
+        tokens: list[int] = []
+        total, sent = 0.0, 0
+        for step in self._steps([prompt], _draws(1, dials, seed), dials):
+            for _, token, logprob in step:
+                tokens.append(token)
+                total += logprob
+            text = self._text(tokens)
+            if len(text) > sent and not text.endswith(INCOMPLETE):
+                yield text[sent:]
+                sent = len(text)
+        reply = self._finished(prompt, tokens, total)
+        if len(reply.text) > sent:
+            yield reply.text[sent:]
+        yield reply
+
+    @torch.no_grad()
+    def log_probs(
+        self, chats: Sequence[Chat], replies: Sequence[Reply | str], *, batch_size: int = 32
+    ) -> Tensor:
+        """Returns logp_N, float32 nats: log π(reply | chat), the end of turn included.
+
+        A `Reply` is scored on the tokens it was sampled as; a text on its usual spelling.
+        """
+        rows = [
+            (self._prompt_ids(chat, len(reply_ids)), reply_ids)
+            for chat, reply_ids in zip(chats, map(self._reply_ids, replies), strict=True)
+        ]
+        logp_N = torch.zeros(len(rows))
+        order = sorted(range(len(rows)), key=lambda i: sum(map(len, rows[i])))
+        for start in range(0, len(order), batch_size):
+            indices = order[start : start + batch_size]
+            logp_N[indices] = self._log_probs_of_batch([rows[i] for i in indices]).cpu()
+        return logp_N
+
+    def save(self, path: Path, card: ModelCardFacts) -> None:
+        """Writes a directory that AutoModelForCausalLM and AutoTokenizer load, with its card."""
+        path.mkdir(parents=True, exist_ok=True)
+        self.model.save_pretrained(path)
+        self.tokenizer.save_pretrained(path)
+        write_card(card, path)
+
+    def _prompt_ids(self, chat: Chat, room: int) -> list[int]:
+        """The chat in tokens, ready for the assistant's turn, its oldest cut to leave `room`."""
+        kept = max(1, self.context_tokens - room)
+        return self._chat_ids(chat)[-kept:] or [self._pad_id]
+
+    def _chat_ids(self, chat: Chat) -> list[int]:
+        text = self.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    def _reply_ids(self, reply: Reply | str) -> list[int]:
+        if isinstance(reply, Reply):
+            return list(reply.token_ids)
+        ids: list[int] = self.tokenizer(reply, add_special_tokens=False)["input_ids"]
+        return [*ids, self.tokenizer.eos_token_id]
+
+    def _text(self, tokens: list[int]) -> str:
+        text = self.tokenizer.decode(tokens, skip_special_tokens=True)
+        assert isinstance(text, str)
+        return text
+
+    def _finished(self, prompt: list[int], tokens: list[int], logprob: float) -> Reply:
+        return Reply(
+            text=self._text(tokens),
+            logprob=logprob,
+            prompt_tokens=len(prompt),
+            completion_tokens=len(tokens),
+            finish_reason="stop" if tokens[-1] in self._eos_ids else "length",
+            token_ids=tuple(tokens),
+        )
+
+    @torch.inference_mode()
+    def _steps(
+        self, prompts: list[list[int]], draws_NT: Tensor, dials: Dials
+    ) -> Iterator[list[tuple[int, int, float]]]:
+        """Yields, for each step, (row, token, log p) of the rows that have not ended yet."""
+        device = self.model.device
+        input_NP, mask_NP = _left_pad(prompts, self._pad_id, device)
+        position_N = mask_NP.sum(-1)
+        inputs = self._inputs(input_NP, mask_NP, (mask_NP.cumsum(-1) - 1).clamp(min=0))
+        cache = None
+        active = list(range(len(prompts)))
+        eos = torch.tensor(sorted(self._eos_ids), device=device)
+        for draw_N in draws_NT.to(device).T:
+            out = self.model(**inputs, past_key_values=cache, use_cache=True)
+            cache = out.past_key_values
+            logits_NV = out.logits[:, -1].float()
+            tokens_N = _sample(logits_NV, draw_N[active], dials)
+            logps_N = logits_NV.log_softmax(-1).gather(-1, tokens_N[:, None])[:, 0]
+            yield list(zip(active, tokens_N.tolist(), logps_N.tolist(), strict=True))
+            kept = (~torch.isin(tokens_N, eos)).nonzero()[:, 0]
+            if len(kept) == 0:
+                return
+            if len(kept) < len(active):
+                cache.batch_select_indices(kept)
+                mask_NP, position_N = mask_NP[kept], position_N[kept]
+                tokens_N = tokens_N[kept]
+                active = [active[i] for i in kept.tolist()]
+            mask_NP = torch.cat([mask_NP, mask_NP.new_ones(len(active), 1)], dim=1)
+            inputs = self._inputs(tokens_N[:, None], mask_NP, position_N[:, None])
+            position_N = position_N + 1
+
+    def _inputs(self, ids: Tensor, mask: Tensor, positions: Tensor) -> dict[str, Tensor | int]:
+        """What the model's forward takes, of what we know: architectures differ."""
+        offered: dict[str, Tensor | int] = {"position_ids": positions, "logits_to_keep": 1}
+        known = {name: value for name, value in offered.items() if name in self._accepts}
+        return {"input_ids": ids, "attention_mask": mask, **known}
+
+    def _log_probs_of_batch(self, rows: list[tuple[list[int], list[int]]]) -> Tensor:
+        longest = max(len(reply) for _, reply in rows)
+        input_NP, mask_NP = _left_pad(
+            [prompt + reply for prompt, reply in rows], self._pad_id, self.model.device
+        )
+        inputs = self._inputs(input_NP, mask_NP, (mask_NP.cumsum(-1) - 1).clamp(min=0))
+        if "logits_to_keep" in inputs:
+            inputs["logits_to_keep"] = longest + 1
+        # The logits at t speak of the token at t + 1.
+        logits_NTV: Tensor = self.model(**inputs).logits[:, -longest - 1 : -1].float()
+        target_NT = input_NP[:, -longest:]
+        logp_NT = logits_NTV.log_softmax(-1).gather(-1, target_NT[..., None])[..., 0]
+        lengths_N = torch.tensor([len(reply) for _, reply in rows], device=logp_NT.device)
+        of_reply_NT = torch.arange(longest, 0, -1, device=logp_NT.device) <= lengths_N[:, None]
+        return (logp_NT * of_reply_NT).sum(-1)
+
+
+def _end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """Every token that ends a reply: the tokenizer's and those that the model declares."""
+    declared = model.generation_config.eos_token_id if model.generation_config else None
+    ids = declared if isinstance(declared, list) else [declared]
+    return frozenset(int(i) for i in [*ids, tokenizer.eos_token_id] if i is not None)
+
+
+def _draws(num_rows: int, dials: Dials, seed: int | Sequence[int] | None) -> Tensor:
+    """Returns draws_NT, float64 uniform in [0, 1): all the chance that a call will need."""
+    generator = torch.Generator()
+    shape = (num_rows, dials.max_new_tokens)
+    if seed is None:
+        generator.seed()
+        return torch.rand(shape, generator=generator, dtype=torch.float64)
+    if isinstance(seed, int):
+        generator.manual_seed(seed)
+        return torch.rand(shape, generator=generator, dtype=torch.float64)
+    if len(seed) != num_rows:
+        raise ValueError(f"{num_rows} chats need {num_rows} seeds, got {len(seed)}")
+    return torch.stack(
+        [
+            torch.rand(shape[1], generator=generator.manual_seed(s), dtype=torch.float64)
+            for s in seed
+        ]
+    )
+
+
+def _left_pad(rows: list[list[int]], pad_id: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Returns ids_NP and mask_NP, int64, padded on the left: all rows end in the same column."""
+    width = max(map(len, rows))
+    ids = torch.tensor([[pad_id] * (width - len(row)) + row for row in rows], device=device)
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=device)
+    return ids, mask
+
+
+def _sample(logits_NV: Tensor, draw_N: Tensor, dials: Dials) -> Tensor:
+    """Returns tokens_N, int64: the inverse of the cumulative distribution at each row's draw."""
+    if dials.temperature == 0:
+        return logits_NV.argmax(-1)
+    p_NV = (logits_NV / dials.temperature).softmax(-1)
+    if dials.top_p < 1:
+        p_NV = _nucleus(p_NV, dials.top_p)
+    cumulative_NV = p_NV.double().cumsum(-1)
+    target_N1 = draw_N[:, None] * cumulative_NV[:, -1:]
+    # right=True: a draw of exactly 0 must not choose a token of probability 0.
+    return torch.searchsorted(cumulative_NV, target_N1, right=True)[:, 0].clamp(
+        max=logits_NV.shape[-1] - 1
+    )
+
+
+def _nucleus(p_NV: Tensor, top_p: float) -> Tensor:
+    """Zeroes all but the smallest set of tokens whose mass reaches top_p (Holtzman et al. 2020)."""
+    sorted_NV, order_NV = p_NV.sort(-1, descending=True)
+    sorted_NV[sorted_NV.cumsum(-1) - sorted_NV >= top_p] = 0
+    return torch.zeros_like(p_NV).scatter(-1, order_NV, sorted_NV)

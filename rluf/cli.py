@@ -1,0 +1,417 @@
+"""The command `rluf`: one verb each for what the platform does.
+
+Exit codes, the same for every verb: 0 done; 1 a fault; 2 wrong usage, settings or input; 3 refused
+(a gate or a verdict says no; nothing was changed); 4 something needed is unavailable (broker,
+database, API); 130 interrupted. With --json the result is one JSON value on standard output, and
+everything else goes to standard error.
+
+Rooms are imported inside the verbs, so that `rluf --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import click
+import typer
+
+from rluf.console import Console
+from rluf.settings import BadSettings, Settings, load_settings, plain
+
+if TYPE_CHECKING:
+    from models.registry import Registry
+
+REFUSED = 3
+UNAVAILABLE = 4
+INTERRUPTED = 130
+
+RecipeOption = Annotated[
+    list[str] | None,
+    typer.Option("--recipe", help="Recipe name or path, laid over the defaults. Repeatable."),
+]
+SupervisorOption = Annotated[
+    int | None, typer.Option(hidden=True, help="End when this process, the parent, has ended.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value.")]
+WhoOption = Annotated[str, typer.Option(help="Who decides; kept in the history.")]
+WhyOption = Annotated[str, typer.Option(help="Why; kept in the history.")]
+
+app = typer.Typer(
+    name="rluf",
+    help=__doc__.splitlines()[0] if __doc__ else "",
+    epilog="Exit codes: 0 done, 1 fault, 2 wrong usage, 3 refused, 4 unavailable, 130 interrupted.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+)
+features_app = typer.Typer(help="Ask the feature store.", no_args_is_help=True)
+app.add_typer(features_app, name="features")
+
+
+def main() -> None:
+    """Run the command; turn a fault into a clear line and an exit code."""
+    console = Console(as_json=False)
+    try:
+        app(standalone_mode=False)
+    except typer.Exit as done:
+        sys.exit(done.exit_code)
+    except (typer.Abort, KeyboardInterrupt):
+        console.say("interrupted")
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        sys.exit(0)
+    except click.ClickException as fault:
+        fault.show()
+        sys.exit(fault.exit_code)
+    except Exception as fault:
+        from rluf.faults import exit_code_of
+
+        code = exit_code_of(fault)
+        if code is None:
+            raise  # A mistake of ours: the traceback is the message.
+        console.fail(str(fault))
+        sys.exit(code)
+
+
+@app.command()
+def up(recipe: RecipeOption = None, scheduler: bool = True) -> None:
+    """Start broker, worker, API and scheduler, and keep them running until Ctrl-C."""
+    import signal
+    import threading
+
+    from rluf.local import ALL, supervised
+    from rluf.wiring import prepare
+
+    console = Console(as_json=False)
+    settings = prepare(load_settings(recipe or ()), migrate_first=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with supervised(
+        settings,
+        say=console.say,
+        recipes=tuple(recipe or ()),
+        only=ALL if scheduler else ALL[:-1],
+    ) as supervisor:
+        console.say(f"ready: the page and the API are at {supervisor.url} (Ctrl-C stops all)")
+        threading.Event().wait()
+
+
+@app.command()
+def worker(
+    recipe: RecipeOption = None,
+    ready_file: Annotated[Path | None, typer.Option(help="Touched when consuming.")] = None,
+    metrics_port: Annotated[int | None, typer.Option(help="Prometheus port.")] = None,
+    supervisor: SupervisorOption = None,
+) -> None:
+    """Run one ingestion worker; start more in the same group for more throughput."""
+    from rluf.wiring import end_with, prepare, start_worker
+
+    end_with(supervisor)
+    settings = prepare(load_settings(recipe or ()), log=True)
+    start_worker(settings, ready_file=ready_file, metrics_port=metrics_port)
+
+
+@app.command()
+def api(recipe: RecipeOption = None, supervisor: SupervisorOption = None) -> None:
+    """Serve the HTTP API and the page."""
+    from rluf.wiring import end_with, prepare, start_api
+
+    end_with(supervisor)
+    start_api(prepare(load_settings(recipe or ()), log=True))
+
+
+@app.command()
+def schedule(recipe: RecipeOption = None, supervisor: SupervisorOption = None) -> None:
+    """Start turns of the loop by clock, by new labels and by drift."""
+    from rluf.wiring import end_with, prepare, start_scheduler
+
+    end_with(supervisor)
+    start_scheduler(prepare(load_settings(recipe or ()), log=True), tuple(recipe or ()))
+
+
+@app.command()
+def refresh(
+    recipe: RecipeOption = None, why: WhyOption = "by hand", json: JsonOption = False
+) -> None:
+    """Run one turn of the loop; killed anywhere and run again, it goes on where it stopped."""
+    from rluf.refresh import refresh as turn_of_the_loop
+    from rluf.wiring import open_registry, prepare
+
+    console = Console(as_json=json)
+    settings = prepare(load_settings(recipe or ()), migrate_first=True)
+    with console.progress() as on_progress:
+        report = turn_of_the_loop(
+            settings, open_registry(settings), why=why, say=console.say, on_progress=on_progress
+        )
+    console.emit(report, text=report.summary())
+    if not any(candidate.passed for candidate in report.candidates):
+        raise typer.Exit(REFUSED)
+
+
+@app.command()
+def replay(
+    file: Annotated[Path, typer.Argument(help="CloudEvents, one a line (.jsonl or .jsonl.gz).")],
+    recipe: RecipeOption = None,
+    wait: Annotated[bool, typer.Option(help="Wait until all of it is stored.")] = True,
+    json: JsonOption = False,
+) -> None:
+    """Send a file of events through broker, worker and feature store."""
+    from rluf.replay import replay as send
+    from rluf.wiring import prepare
+
+    console = Console(as_json=json)
+    settings = prepare(load_settings(recipe or ()), migrate_first=True)
+    with console.progress() as on_progress:
+        report = send(settings, file, wait=wait, say=console.say, on_progress=on_progress)
+    console.emit(report, text=report.summary())
+
+
+@app.command("fit-reward")
+def fit_reward(
+    signal: Annotated[str, typer.Option(help="The signal to learn.")] = "love",
+    recipe: RecipeOption = None,
+    baseline: Annotated[
+        bool, typer.Option(help="Also fit TF-IDF + logistic regression on the same split.")
+    ] = True,
+    json: JsonOption = False,
+) -> None:
+    """Fit the calibrated probability of a signal on a fresh snapshot and register it."""
+    from rluf.turns import fit_signal
+    from rluf.wiring import open_registry, prepare
+
+    console = Console(as_json=json)
+    settings = prepare(load_settings(recipe or ()), migrate_first=True)
+    with console.progress() as on_progress:
+        fitted = fit_signal(
+            settings,
+            open_registry(settings),
+            signal=signal,
+            with_baseline=baseline,
+            say=console.say,
+            on_progress=on_progress,
+        )
+    console.emit(fitted, text=fitted.summary())
+
+
+@app.command("improve-policy")
+def improve_policy(
+    recipe: RecipeOption = None, json: JsonOption = False, why: WhyOption = "by hand"
+) -> None:
+    """Train, judge and register one candidate with the settings' own policy dials."""
+    from rluf.refresh import refresh as turn_of_the_loop
+    from rluf.wiring import open_registry, prepare
+
+    console = Console(as_json=json)
+    settings = prepare(load_settings(recipe or ()), migrate_first=True)
+    settings = replace(settings, refresh=replace(settings.refresh, recipes=("",)))
+    with console.progress() as on_progress:
+        report = turn_of_the_loop(
+            settings, open_registry(settings), why=why, say=console.say, on_progress=on_progress
+        )
+    console.emit(report, text=report.summary())
+    if not report.candidates[0].passed:
+        raise typer.Exit(REFUSED)
+
+
+@app.command()
+def promote(
+    version: Annotated[str, typer.Argument(help="For example chat@3.")],
+    why: WhyOption,
+    who: WhoOption = "operator",
+    force: Annotated[
+        bool, typer.Option(help="Promote although its verdicts refused; the reason is kept.")
+    ] = False,
+    recipe: RecipeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Put a version before all users; refused where its verdicts did not pass."""
+    from rluf.promote import promote as decide
+    from rluf.wiring import open_registry, prepare
+
+    console = Console(as_json=json)
+    registry = open_registry(prepare(load_settings(recipe or ())))
+    name, number = _name_and_number(registry, version)
+    decision = decide(registry, name, number, who=who, why=why, force=force)
+    console.emit(decision, text=decision.summary())
+    if not decision.done:
+        raise typer.Exit(REFUSED)
+
+
+@app.command()
+def rollback(
+    why: WhyOption,
+    name: Annotated[str, typer.Argument(help="The model.")] = "chat",
+    who: WhoOption = "operator",
+    recipe: RecipeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Put the previous champion back before all users."""
+    from rluf.promote import rollback as undo
+    from rluf.wiring import open_registry, prepare
+
+    console = Console(as_json=json)
+    decision = undo(open_registry(prepare(load_settings(recipe or ()))), name, who=who, why=why)
+    console.emit(decision, text=decision.summary())
+    if not decision.done:
+        raise typer.Exit(REFUSED)
+
+
+@app.command()
+def history(
+    name: Annotated[str | None, typer.Argument(help="The model; all by default.")] = None,
+    at: Annotated[datetime | None, typer.Option(help="Only what was live then (UTC).")] = None,
+    recipe: RecipeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show what was live when, why, and from which data."""
+    from rluf.promote import history as look_back
+    from rluf.wiring import open_registry, prepare
+
+    console = Console(as_json=json)
+    registry = open_registry(prepare(load_settings(recipe or ())))
+    rows = look_back(registry, name, at=_utc(at))
+    console.rows([plain(row) for row in rows], title="What was live when")
+
+
+@features_app.command("online")
+def features_online(
+    user: Annotated[list[str] | None, typer.Option(help="User id. Repeatable.")] = None,
+    policy: Annotated[list[str] | None, typer.Option(help="Policy version. Repeatable.")] = None,
+    recipe: RecipeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Look up the online features of users and policy versions."""
+    from rluf.wiring import prepare, read_online
+
+    if not user and not policy:
+        _usage("name at least one --user or --policy")
+    settings = prepare(load_settings(recipe or ()))
+    Console(as_json=json).rows(read_online(settings, users=user or [], policies=policy or []))
+
+
+@features_app.command("as-of")
+def features_as_of(
+    at: Annotated[datetime, typer.Argument(help="The time, UTC.")],
+    user: Annotated[list[str], typer.Option(help="User id. Repeatable.")],
+    recipe: RecipeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Give users' features as they were at a time, joined by Feast."""
+    from rluf.wiring import prepare, read_as_of
+
+    at_utc = _utc(at)
+    assert at_utc is not None
+    rows = read_as_of(prepare(load_settings(recipe or ())), users=user, at=at_utc)
+    Console(as_json=json).rows(rows)
+
+
+@features_app.command("sql")
+def features_sql(
+    sql: Annotated[str, typer.Argument(help="SELECT over shown, reactions, labels, dead_letters.")],
+    as_of: Annotated[datetime | None, typer.Option(help="As known at this time, UTC.")] = None,
+    recipe: RecipeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Run a SELECT over the views shown, reactions, labels and dead_letters."""
+    from features.views import query
+    from rluf.wiring import prepare
+
+    settings = prepare(load_settings(recipe or ()))
+    Console(as_json=json).rows(query(settings.home, sql, as_of=_utc(as_of)).to_pylist())
+
+
+@app.command()
+def migrate(recipe: RecipeOption = None, json: JsonOption = False) -> None:
+    """Bring the registry's database to this version's schema."""
+    from models.migrate import migrate as bring_to_head
+    from rluf.wiring import prepare
+
+    settings = prepare(load_settings(recipe or ()))
+    revision = bring_to_head(settings.models.registry_url)
+    Console(as_json=json).emit({"revision": revision}, text=f"registry is at {revision}")
+
+
+@app.command("settings")
+def show_settings(recipe: RecipeOption = None, json: JsonOption = False) -> None:
+    """Print every setting in force, after recipe and environment."""
+    settings = load_settings(recipe or ())
+    Console(as_json=json).emit(settings, text=_as_toml(settings))
+
+
+@app.command()
+def lag(recipe: RecipeOption = None, json: JsonOption = False) -> None:
+    """Show how many events the worker is behind, by partition."""
+    from rluf.wiring import find_brokers, prepare
+    from streams.topics import lag as read_lag
+
+    settings = find_brokers(prepare(load_settings(recipe or ())))
+    rows = [
+        {"topic": topic, "partition": partition, "behind": behind}
+        for (topic, partition), behind in sorted(read_lag(settings.streams).items())
+    ]
+    Console(as_json=json).rows(rows)
+
+
+@app.command()
+def compact(recipe: RecipeOption = None, json: JsonOption = False) -> None:
+    """Merge the store's small files; readers never notice."""
+    from rluf.wiring import compact_store, prepare
+
+    report = compact_store(prepare(load_settings(recipe or ())))
+    Console(as_json=json).emit(report, text=str(report))
+
+
+@app.command()
+def demo(json: JsonOption = False) -> None:
+    """Run the whole loop once against simulated users and write runs/demo/report.html."""
+    from rluf.demo import run_demo
+    from rluf.report import summarise
+    from rluf.wiring import prepare
+
+    console = Console(as_json=json)
+    settings = prepare(load_settings())
+    with console.progress() as on_progress:
+        report = run_demo(settings.home / "demo", say=console.say, on_progress=on_progress)
+    console.emit(report.facts, text=summarise(report.facts))
+    console.say(f"the report: {report.page}")
+
+
+def _name_and_number(registry: Registry, text: str) -> tuple[str, int]:
+    name, _, ref = text.partition("@")
+    if not ref:
+        _usage(f"a version looks like chat@3 or chat@challenger, not {text!r}")
+    number = ref.removeprefix("v")
+    return name, registry.version(name, int(number) if number.isdigit() else ref).number
+
+
+def _usage(text: str) -> NoReturn:
+    raise BadSettings(text)
+
+
+def _utc(at: datetime | None) -> datetime | None:
+    return at if at is None or at.tzinfo is not None else at.replace(tzinfo=UTC)
+
+
+def _as_toml(settings: Settings) -> str:
+    lines: list[str] = []
+
+    def walk(tree: dict[str, object], path: str) -> None:
+        values = {k: v for k, v in tree.items() if not isinstance(v, dict)}
+        if path and values:
+            lines.append(f"\n[{path}]")
+        lines.extend(f"{key} = {_toml_value(value)}" for key, value in values.items())
+        for key, value in tree.items():
+            if isinstance(value, dict):
+                walk(value, f"{path}.{key}" if path else key)
+
+    walk(plain(asdict(settings)), "")
+    return "\n".join(lines)
+
+
+def _toml_value(value: object) -> str:
+    import json
+
+    return "''" if value is None else json.dumps(value, ensure_ascii=False)

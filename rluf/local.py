@@ -1,0 +1,335 @@
+"""`rluf up`: broker, worker, API and scheduler under one supervisor.
+
+A child that dies is never restarted in silence: its name, what ended it and the last lines of its
+log are reported, then it is started again; a child that keeps dying ends the whole, loudly.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+from urllib.error import URLError
+
+from rluf.settings import Settings
+from streams.broker import Broker
+
+RESTARTS_MAX = 5
+"""Restarts of one child within RESTART_WINDOW_S before the supervisor gives up."""
+RESTART_WINDOW_S = 120.0
+STOP_WAIT_S = 20.0
+"""How long a child may drain after SIGTERM before it is killed."""
+READY_WAIT_S = 90.0
+POLL_S = 0.25
+ALL = ("worker", "api", "scheduler")
+"""The children beside the broker."""
+
+
+class AlreadyUp(RuntimeError):
+    """Another supervisor holds this home."""
+
+
+class ChildFailed(RuntimeError):
+    """A child did not come up or keeps dying; the text names it and shows its last lines."""
+
+
+@dataclass(slots=True)
+class Child:
+    """One supervised process."""
+
+    name: str
+    command: list[str]
+    log: Path
+    ready_url: str = ""
+    ready_file: Path | None = None
+    process: subprocess.Popen[bytes] | None = None
+    died_at: list[float] = field(default_factory=list)
+
+    def start(self, environment: Mapping[str, str]) -> None:
+        """Start it with its output appended to its log."""
+        if self.ready_file is not None:
+            self.ready_file.unlink(missing_ok=True)
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as out:
+            self.process = subprocess.Popen(
+                self.command, stdout=out, stderr=out, env=dict(environment), start_new_session=True
+            )
+
+    def has_died(self) -> bool:
+        """Say whether it was started and has ended."""
+        return self.process is not None and self.process.poll() is not None
+
+    def is_ready(self) -> bool:
+        """Say whether it does its work already."""
+        if self.ready_file is not None and not self.ready_file.exists():
+            return False
+        if not self.ready_url:
+            return True
+        try:
+            with urllib.request.urlopen(self.ready_url, timeout=1) as answer:
+                return bool(answer.status == 200)
+        except (URLError, OSError):
+            return False
+
+    def last_words(self, lines: int = 8) -> str:
+        """Give the end of its log."""
+        if not self.log.exists():
+            return ""
+        with self.log.open("rb") as file:
+            file.seek(max(0, self.log.stat().st_size - 16_384))
+            return "\n".join(file.read().decode("utf-8", "replace").splitlines()[-lines:])
+
+    def cause_of_death(self) -> str:
+        """Say what ended it, in words."""
+        code = self.process.returncode if self.process is not None else None
+        if code is not None and code < 0:
+            return f"killed by {signal.Signals(-code).name}"
+        return f"exit code {code}"
+
+    def stop(self) -> None:
+        """Ask it to drain, then insist."""
+        if self.process is None or self.process.poll() is not None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(STOP_WAIT_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def plan_children(settings: Settings, recipes: Sequence[str]) -> list[Child]:
+    """Give the processes of the house beside the broker, in the order they start."""
+    logs, ready = settings.home / "logs", settings.home / "worker.ready"
+    base = [sys.executable, "-m", "rluf"]
+    options = [part for recipe in recipes for part in ("--recipe", recipe)]
+    options += ["--supervisor", str(os.getpid())]
+    return [
+        Child(
+            name="worker",
+            command=[*base, "worker", *options, "--ready-file", str(ready)],
+            log=logs / "worker.log",
+            ready_file=ready,
+        ),
+        Child(
+            name="api",
+            command=[*base, "api", *options],
+            log=logs / "api.log",
+            ready_url=f"http://{settings.serving.host}:{settings.serving.port}/healthz",
+        ),
+        Child(
+            name="scheduler",
+            command=[*base, "schedule", *options],
+            log=logs / "scheduler.log",
+        ),
+    ]
+
+
+class Supervisor:
+    """Starts, watches, restarts and stops the processes of one home."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        say: Callable[[str], None],
+        plan: Callable[[Settings, Sequence[str]], list[Child]] = plan_children,
+    ) -> None:
+        self.settings = settings
+        self.say = say
+        self._plan = plan
+        self.broker: Broker | None = None
+        self.children: list[Child] = []
+        self.stopping = threading.Event()
+        self.brokers = settings.streams.brokers
+        self._environment: dict[str, str] = {}
+        self._lock: IO[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Base URL of the API."""
+        serving = self.settings.serving
+        return f"http://{serving.host}:{serving.port}"
+
+    def start(self, *, recipes: Sequence[str] = (), only: Sequence[str] = ALL) -> None:
+        """Bring everything up, in order, each ready before the next. Raises ChildFailed."""
+        home = self.settings.home
+        self._take_lock(home)
+        if not self.brokers:
+            self.broker = Broker.start(
+                home / "kafka", cache=self.settings.cache, on_progress=self.say
+            )
+            self.brokers = self.broker.brokers
+            self.say(f"broker: Apache Kafka on {self.brokers}, log under {home / 'kafka'}")
+        else:
+            self.say(f"broker: using {self.brokers}; none started")
+        self._environment = {
+            **os.environ,
+            "RLUF_HOME": str(home),
+            "RLUF_CACHE": str(self.settings.cache),
+            "RLUF_STREAMS__BROKERS": self.brokers,
+            "RLUF_SERVING__PORT": str(self.settings.serving.port),
+        }
+        self.children = [
+            child for child in self._plan(self.settings, recipes) if child.name in only
+        ]
+        for child in self.children:
+            child.start(self._environment)
+        self._write_state()
+        for child in self.children:
+            self._wait_ready(child)
+
+    def watch(self) -> None:
+        """Keep everything running until `stop` is asked for. Raises ChildFailed."""
+        while not self.stopping.wait(POLL_S):
+            if self.broker is not None and self.broker.poll() is not None:
+                self._restart_broker()
+            for child in self.children:
+                if child.has_died():
+                    self._restart(child)
+
+    def stop(self) -> None:
+        """Stop everything, the broker last so that the others can drain."""
+        self.stopping.set()
+        for child in reversed(self.children):
+            child.stop()
+        if self.broker is not None:
+            self.broker.stop()
+        if self._lock is not None:
+            (self.settings.home / "up.json").unlink(missing_ok=True)
+            self._lock.close()
+            self._lock = None
+
+    def pids(self) -> list[int]:
+        """Process ids of everything that runs."""
+        found = [c.process.pid for c in self.children if c.process is not None]
+        return found + ([self.broker.pid] if self.broker is not None else [])
+
+    def _wait_ready(self, child: Child) -> None:
+        deadline = time.monotonic() + READY_WAIT_S
+        while not child.is_ready():
+            if self.stopping.is_set():
+                return
+            if child.has_died():
+                raise ChildFailed(
+                    f"{child.name} ended before it was ready ({child.cause_of_death()});"
+                    f" its log {child.log} ends with:\n{child.last_words()}"
+                )
+            if time.monotonic() > deadline:
+                raise ChildFailed(
+                    f"{child.name} was not ready within {READY_WAIT_S:.0f} s;"
+                    f" its log {child.log} ends with:\n{child.last_words()}"
+                )
+            time.sleep(POLL_S / 2)
+        assert child.process is not None
+        self.say(f"{child.name}: ready (pid {child.process.pid})")
+
+    def _restart(self, child: Child) -> None:
+        now = time.monotonic()
+        child.died_at = [at for at in child.died_at if now - at < RESTART_WINDOW_S] + [now]
+        count = len(child.died_at)
+        self.say(f"{child.name} died: {child.cause_of_death()}. Its log ends with:")
+        self.say(child.last_words())
+        if count > RESTARTS_MAX:
+            raise ChildFailed(
+                f"{child.name} died {count} times in {RESTART_WINDOW_S:.0f} s"
+                f" ({child.cause_of_death()}); giving up. Its log: {child.log}"
+            )
+        self.say(f"{child.name}: restarting ({count} of {RESTARTS_MAX})")
+        if self.stopping.wait(min(8.0, 0.5 * 2 ** (count - 1))):
+            return
+        child.start(self._environment)
+        self._write_state()
+
+    def _restart_broker(self) -> None:
+        assert self.broker is not None
+        self.say(f"broker died: exit code {self.broker.poll()}; restarting on the same log")
+        port = int(self.brokers.rsplit(":", 1)[1])
+        self.broker = Broker.start(
+            self.settings.home / "kafka",
+            port=port,
+            cache=self.settings.cache,
+            on_progress=self.say,
+        )
+        self.say(f"broker: back on {self.broker.brokers}")
+        self._write_state()
+
+    def _take_lock(self, home: Path) -> None:
+        home.mkdir(parents=True, exist_ok=True)
+        self._lock = (home / "up.lock").open("ab")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.close()
+            self._lock = None
+            raise AlreadyUp(
+                f"another `rluf up` runs on {home}; stop it, or set RLUF_HOME to another folder"
+            ) from None
+
+    def _write_state(self) -> None:
+        state = {
+            "brokers": self.brokers,
+            "url": self.url,
+            "pids": {c.name: c.process.pid for c in self.children if c.process is not None},
+            "supervisor": os.getpid(),
+        }
+        path = self.settings.home / "up.json"
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(state, indent=1), "utf-8")
+        temporary.replace(path)
+
+
+def read_state(home: Path) -> dict[str, object] | None:
+    """Give what the running `rluf up` of this home wrote about itself, or None."""
+    path = home / "up.json"
+    try:
+        with (home / "up.lock").open("ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return None  # Nobody holds the lock: what lies there was left by a crash.
+    except BlockingIOError:
+        state: dict[str, object] = json.loads(path.read_text("utf-8")) if path.exists() else {}
+        return state or None
+    except OSError:
+        return None
+
+
+@contextlib.contextmanager
+def supervised(
+    settings: Settings,
+    *,
+    say: Callable[[str], None],
+    recipes: Sequence[str] = (),
+    only: Sequence[str] = ALL,
+) -> Iterator[Supervisor]:
+    """Everything up inside the block and watched by a thread; everything down after it."""
+    supervisor = Supervisor(settings, say=say)
+    faults: list[ChildFailed] = []
+
+    def watch() -> None:
+        try:
+            supervisor.watch()
+        except ChildFailed as fault:
+            faults.append(fault)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    try:
+        supervisor.start(recipes=recipes, only=only)
+        threading.Thread(target=watch, name="supervisor", daemon=True).start()
+        yield supervisor
+    except KeyboardInterrupt:
+        if faults:
+            raise faults[0] from None
+        raise
+    finally:
+        supervisor.stop()

@@ -1,0 +1,462 @@
+"""`rluf refresh`: one turn of the loop, from facts to judged candidates.
+
+A turn is a run in the registry with the time that it looks at the world as of. Every step's result
+is named by the hash of what it depends on, so a turn that was killed anywhere and is run again goes
+on from the last finished step and ends in the same versions.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+
+from features.snapshot import Snapshot, take_snapshot
+from models.artifacts import Artifact, store_artifact
+from models.chat import Chat
+from models.registry import Registry
+from models.runs import Run
+from models.versions import Version
+from rluf.settings import BadSettings, Settings, load_recipe_over, plain, settings_hash
+from rluf.steps import OnProgress, Result, Step, Steps
+
+logger = logging.getLogger(__name__)
+
+Say = Callable[[str], None]
+Prompts = Sequence[Chat]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """One refreshed policy and what the gates said of it."""
+
+    recipe: str
+    name: str
+    number: int
+    passed: bool
+    reasons: tuple[str, ...]
+    measures: Mapping[str, Mapping[str, Any]]
+    """By name: value, low, high, unit, limit, passed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnReport:
+    """What one turn made."""
+
+    turn: str
+    as_of: datetime
+    why: str
+    snapshot_hash: str
+    production: str
+    reward: Mapping[str, Any]
+    """Metrics of P[Love] on later users."""
+    reward_passed: bool
+    reward_reasons: tuple[str, ...]
+    candidates: tuple[Candidate, ...]
+    seconds: Mapping[str, float]
+    """Time that each step took when it ran."""
+
+    def summary(self) -> str:
+        """Give the lines a person reads."""
+        low, high = self.reward["auroc_ci"]
+        lines = [
+            f"turn {self.turn}: snapshot {self.snapshot_hash[:12]},"
+            f" {self.reward['n_labels']:,} labels; P[love] AUROC {self.reward['auroc']:.3f}"
+            f" [{low:.3f}, {high:.3f}]" + ("" if self.reward_passed else " (refused)")
+        ]
+        for candidate in self.candidates:
+            outcome = "passed" if candidate.passed else "refused"
+            lines.append(f"{candidate.name}@{candidate.number} ({candidate.recipe}): {outcome}")
+            lines.extend(f"    {reason}" for reason in candidate.reasons)
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learned:
+    """A reward model of this turn: where it lies and what it is registered as."""
+
+    version: Version
+    result: Result
+
+    @property
+    def path(self) -> Path:
+        """The model's folder."""
+        return Path(self.result["folder"]) / "model"
+
+
+def refresh(
+    settings: Settings, registry: Registry, *, why: str, say: Say, on_progress: OnProgress
+) -> TurnReport:
+    """Run one turn, or go on with the one that was cut short.
+
+    Raises ValueError where the data cannot carry a turn (no reactions, no pairs, no policy), and
+    models.errors.Conflict where another turn is running.
+    """
+    _check(settings)
+    with _only_turn(registry):
+        run, as_of = _begin(settings, registry, why, say)
+        turn = _Turn(settings, registry, run, as_of, say)
+        with Steps(
+            settings.home / "turns" / "steps",
+            workers=settings.refresh.workers,
+            on_progress=on_progress,
+            say=say,
+        ) as steps:
+            report = turn.take(steps, why)
+        registry.finish_run(run.id, "done", plain(report))
+    return report
+
+
+class _Turn:
+    """The steps of one turn, in order."""
+
+    def __init__(
+        self, settings: Settings, registry: Registry, run: Run, as_of: datetime, say: Say
+    ) -> None:
+        self.settings = settings
+        self.registry = registry
+        self.run = run
+        self.as_of = as_of
+        self.say = say
+        self.seconds: dict[str, float] = {}
+
+    def take(self, steps: Steps, why: str) -> TurnReport:
+        refresh = self.settings.refresh
+        production = self.registry.version(refresh.policy, "champion")
+        snapshot = self._snapshot()
+        rewards = self._fit_rewards(steps, snapshot)
+        love = rewards["love"]
+        reward_verdict = love.result["verdict"]
+        self._record(love.version, reward_verdict)
+        candidates = self._candidates(steps, snapshot, production, rewards, reward_verdict)
+        return TurnReport(
+            turn=self.run.id,
+            as_of=self.as_of,
+            why=why,
+            snapshot_hash=snapshot.hash,
+            production=production.ref,
+            reward=love.result["report"],
+            reward_passed=reward_verdict["passed"],
+            reward_reasons=tuple(reward_verdict["reasons"]),
+            candidates=tuple(candidates),
+            seconds=self.seconds,
+        )
+
+    def _snapshot(self) -> Snapshot:
+        snapshot = take_snapshot(
+            self.settings.features, signal=self.settings.refresh.signal, as_of=self.as_of
+        )
+        self.registry.record_snapshot(
+            snapshot.hash,
+            signal=snapshot.signal,
+            as_of=snapshot.as_of,
+            num_rows=snapshot.num_rows,
+            num_positives=snapshot.num_positives,
+            path=snapshot.path,
+        )
+        self.say(
+            f"snapshot {snapshot.hash[:12]}: {snapshot.num_rows:,} examples,"
+            f" {snapshot.num_positives:,} with {snapshot.signal}"
+        )
+        return snapshot
+
+    def _fit_rewards(self, steps: Steps, snapshot: Snapshot) -> dict[str, Learned]:
+        """Fit what trains the policy and, on other users and other pairs, what judges it."""
+        training, refresh = self.settings.training, self.settings.refresh
+        plans: dict[str, Step] = {}
+        for name, half in HALVES:
+            config = replace(training.reward, half=half)
+            plans[name] = Step(
+                name=name,
+                job="fit_reward",
+                arguments={"snapshot": snapshot.path, "config": config, "gates": training.gates},
+                key={"snapshot": snapshot.hash, "config": config, "gates": training.gates},
+            )
+        for kind, file in (
+            ("helpfulness", refresh.helpfulness_pairs),
+            ("safety", refresh.safety_pairs),
+        ):
+            pairs = Path(file).read_text("utf-8")
+            for name, half in ((kind, "a"), (f"{kind}-judge", "b")):
+                plans[name] = Step(
+                    name=name,
+                    job="fit_preference",
+                    arguments={"pairs": Path(file), "half": half, "config": training.preference},
+                    key={"pairs": pairs, "half": half, "config": training.preference},
+                )
+        results = dict(zip(plans, steps.run_all(list(plans.values())), strict=True))
+        return {
+            name: self._register(
+                name, result, kind="reward", key=plans[name].key,
+                snapshot=snapshot if name.startswith("love") else None,
+            )
+            for name, result in results.items()
+        }  # fmt: skip
+
+    def _candidates(
+        self,
+        steps: Steps,
+        snapshot: Snapshot,
+        production: Version,
+        rewards: Mapping[str, Learned],
+        reward_verdict: Mapping[str, Any],
+    ) -> list[Candidate]:
+        refresh = self.settings.refresh
+        prompts = {
+            split: _prompts(snapshot, split, limit)
+            for split, limit in (
+                ("train", refresh.train_prompts_max),
+                ("eval", refresh.evidence_prompts_max),
+            )
+        }
+        over = {r: load_recipe_over(self.settings, r) for r in refresh.recipes}
+        improving = {
+            recipe: self._improving(recipe, dials, prompts["train"], production, rewards)
+            for recipe, dials in over.items()
+        }
+        improved = dict(zip(improving, steps.run_all(list(improving.values())), strict=True))
+        judging = {
+            recipe: self._judging(
+                recipe,
+                dials,
+                prompts["eval"],
+                production,
+                rewards,
+                improving[recipe],
+                improved[recipe],
+            )
+            for recipe, dials in over.items()
+        }
+        judged = dict(zip(judging, steps.run_all(list(judging.values())), strict=True))
+        parents = [production, *(rewards[name].version for name in TRAINING_REWARDS)]
+        candidates = []
+        for recipe, verdict in judged.items():
+            learned = self._register(
+                refresh.policy,
+                {
+                    **improved[recipe],
+                    "model": improved[recipe]["checkpoints"][verdict["checkpoint"]],
+                },
+                kind="policy",
+                key=improving[recipe].key,
+                snapshot=snapshot,
+                recipe=_label(recipe),
+                parents=parents,
+            )
+            self.seconds[judging[recipe].name] = verdict["seconds"]
+            candidates.append(
+                self._conclude(_label(recipe), learned.version, verdict, reward_verdict)
+            )
+        return candidates
+
+    def _improving(
+        self,
+        recipe: str,
+        dials: Settings,
+        prompts: Prompts,
+        production: Version,
+        rewards: Mapping[str, Learned],
+    ) -> Step:
+        config = dials.training.policy
+        return Step(
+            name=f"policy-{_label(recipe)}",
+            job="improve_policy",
+            arguments={
+                "policy": self.registry.open_artifact(production),
+                "prompts": prompts,
+                "rewards": {name: rewards[name].path for name in TRAINING_REWARDS},
+                "config": config,
+            },
+            key={
+                "policy": production.artifact_hash,
+                "prompts": prompts,
+                "rewards": {n: rewards[n].version.artifact_hash for n in TRAINING_REWARDS},
+                "config": config,
+            },
+        )
+
+    def _judging(
+        self,
+        recipe: str,
+        dials: Settings,
+        prompts: Prompts,
+        production: Version,
+        rewards: Mapping[str, Learned],
+        improving: Step,
+        improved: Result,
+    ) -> Step:
+        folder = Path(improved["folder"])
+        config = dials.training
+        return Step(
+            name=f"evidence-{_label(recipe)}",
+            job="judge_policy",
+            arguments={
+                "production": self.registry.open_artifact(production),
+                "checkpoints": [folder / name for name in improved["checkpoints"]],
+                "prompts": prompts,
+                "rewards": {name: reward.path for name, reward in rewards.items()},
+                "gates": config.gates,
+                "sampling": config.policy,
+                "replies_per_prompt": self.settings.refresh.evidence_replies,
+                "seed": self.settings.refresh.seed,
+            },
+            key={
+                "candidate": improving.folder,
+                "prompts": prompts,
+                "rewards": {name: r.version.artifact_hash for name, r in rewards.items()},
+                "gates": config.gates,
+                "max_new_tokens": config.policy.max_new_tokens,
+                "replies_per_prompt": self.settings.refresh.evidence_replies,
+                "seed": self.settings.refresh.seed,
+            },
+        )
+
+    def _conclude(
+        self,
+        recipe: str,
+        version: Version,
+        judged: Result,
+        reward_verdict: Mapping[str, Any],
+    ) -> Candidate:
+        """Store every verdict; a candidate taught by a refused P[Love] is refused with it."""
+        for verdict in judged["verdicts"]:
+            self._record(version, verdict)
+        taught = {
+            "gate": "taught_by",
+            "passed": reward_verdict["passed"],
+            "reasons": [
+                f"P[{self.settings.refresh.signal}]: {r}" for r in reward_verdict["reasons"]
+            ],
+            "measures": [],
+        }
+        self._record(version, taught)
+        verdicts = [*judged["verdicts"], taught]
+        held = {m["name"]: m for verdict in judged["verdicts"] for m in verdict["measures"]}
+        return Candidate(
+            recipe=recipe,
+            name=version.name,
+            number=version.number,
+            passed=all(verdict["passed"] for verdict in verdicts),
+            reasons=tuple(dict.fromkeys(r for v in verdicts for r in v["reasons"])),
+            measures={m["name"]: held.get(m["name"], m) for m in judged["measures"]},
+        )
+
+    def _register(
+        self,
+        name: str,
+        result: Result,
+        *,
+        kind: str,
+        key: Mapping[str, Any],
+        snapshot: Snapshot | None,
+        recipe: str = "",
+        parents: Sequence[Version] = (),
+    ) -> Learned:
+        artifact: Artifact = store_artifact(
+            self.settings.home, name, Path(result["folder"]) / result.get("model", "model")
+        )
+        version = self.registry.register(
+            name,
+            artifact=artifact,
+            kind=kind,
+            config_hash=settings_hash(key),
+            snapshot_hash=snapshot.hash if snapshot is not None else None,
+            parents=[(parent.name, parent.number) for parent in parents],
+            recipe=recipe,
+            run_id=self.run.id,
+            measures=result["report"],
+        )
+        self.registry.record_step(
+            self.run.id, f"{name} {recipe}".strip(), "done", {"version": version.ref}
+        )
+        self.seconds[f"{name} {recipe}".strip()] = result["seconds"]
+        self.say(f"{version.ref} {f'({recipe}) ' if recipe else ''}registered")
+        return Learned(version=version, result=result)
+
+    def _record(self, version: Version, verdict: Mapping[str, Any]) -> None:
+        """Store a verdict once, also where the turn is run again."""
+        for known in self.registry.verdicts(version.name, version.number):
+            if known.run_id == self.run.id and known.gate == verdict["gate"]:
+                return
+        self.registry.record_verdict(
+            version.name,
+            version.number,
+            gate=verdict["gate"],
+            passed=verdict["passed"],
+            reasons=verdict["reasons"],
+            measures=verdict["measures"],
+            run_id=self.run.id,
+        )
+
+
+HALVES: tuple[tuple[str, Literal["a", "b"]], ...] = (("love", "a"), ("love-judge", "b"))
+"""Which half of the users teaches, and which judges."""
+TRAINING_REWARDS = ("love", "helpfulness", "safety")
+"""What the policy learns from; the same names with -judge only judge it."""
+
+
+def _check(settings: Settings) -> None:
+    for name in ("helpfulness_pairs", "safety_pairs"):
+        file = getattr(settings.refresh, name)
+        if not file or not Path(file).is_file():
+            raise BadSettings(
+                f"refresh.{name} names {file!r}, which is no file; it has to hold JSON lines with"
+                " prompt, chosen and rejected (python -m simulator pairs makes synthetic ones)"
+            )
+
+
+@contextmanager
+def _only_turn(registry: Registry) -> Iterator[None]:
+    """Hold the right to run a turn. Raises Conflict where somebody alive holds it."""
+    left = registry.find_lease("refresh")
+    if left is not None and left.is_held(registry.now()) and _died_here(left.holder):
+        registry.break_lease(left)
+    with registry.lease("refresh", holder=f"{socket.gethostname()}:{os.getpid()}"):
+        yield
+
+
+def _died_here(holder: str) -> bool:
+    host, _, pid = holder.rpartition(":")
+    return host == socket.gethostname() and pid.isdigit() and not psutil.pid_exists(int(pid))
+
+
+def _begin(settings: Settings, registry: Registry, why: str, say: Say) -> tuple[Run, datetime]:
+    """Go on with the unfinished turn of the same settings, or start one that looks from now."""
+    dials = settings_hash(
+        settings.refresh, settings.training, replace(settings.features, root=Path())
+    )
+    for run in registry.runs(kind="refresh", status="running"):
+        if run.settings.get("dials") == dials:
+            as_of = datetime.fromisoformat(str(run.settings["as_of"]))
+            say(f"going on with turn {run.id}, as of {as_of:%Y-%m-%d %H:%M:%S} UTC")
+            return run, as_of
+        registry.finish_run(run.id, "abandoned", {"why": "the settings changed"})
+    as_of = datetime.now(UTC)
+    run = registry.start_run(
+        "refresh",
+        key=f"{as_of.isoformat()} {dials[:12]}",
+        settings={"as_of": as_of.isoformat(), "dials": dials, "why": why},
+    )
+    return run, as_of
+
+
+def _prompts(snapshot: Snapshot, split: str, limit: int) -> list[list[dict[str, str]]]:
+    """Give the latest different prompts of a split, oldest first."""
+    rows = snapshot.examples(split).sort_by(
+        [("shown_at", "descending"), ("response_id", "ascending")]
+    )
+    different = dict.fromkeys(text for text in rows.column("messages").to_pylist() if text != "[]")
+    return [json.loads(text) for text in list(different)[:limit]][::-1]
+
+
+def _label(recipe: str) -> str:
+    return Path(recipe).stem if recipe else "settings"

@@ -1,0 +1,154 @@
+"""Resumable steps: a step's result lies in a folder named by the hash of all that it depends on.
+
+A step that finished is never run again, whoever asks and however often the turn was killed; a step
+that did not finish left nothing with that name, because the folder gets it by a rename at the end.
+Steps that do not depend on each other run in separate processes, one torch thread each, so that the
+same inputs give the same bytes whatever else the machine is doing.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import multiprocessing
+import os
+import queue
+import shutil
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from importlib import import_module
+from multiprocessing.queues import Queue
+from pathlib import Path
+from typing import Any
+
+from rluf.settings import settings_hash
+
+logger = logging.getLogger(__name__)
+
+Result = dict[str, Any]
+OnProgress = Callable[[str, str, int, int], None]
+"""Called with step, stage, done and total."""
+
+RESULT = "result.json"
+PARENT_POLL_S = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One piece of work: a job of rluf/jobs.py and everything that its result depends on."""
+
+    name: str
+    job: str
+    arguments: Mapping[str, Any]
+    """Plain values and paths for the job; `out` and `on_progress` are added."""
+    key: Mapping[str, Any]
+    """What the result depends on, by content: hashes and dials, never paths."""
+
+    @property
+    def folder(self) -> str:
+        """Name of the folder that holds the result."""
+        return f"{self.name}-{settings_hash(self.job, self.key)[:16]}"
+
+
+class Steps:
+    """Runs steps in worker processes and keeps their results under one folder."""
+
+    def __init__(
+        self, root: Path, *, workers: int, on_progress: OnProgress, say: Callable[[str], None]
+    ) -> None:
+        self.root = root
+        self.say = say
+        self._on_progress = on_progress
+        context = multiprocessing.get_context("spawn")
+        self._progress: Queue[tuple[str, str, int, int] | None] = context.Queue()
+        self._pool = ProcessPoolExecutor(
+            workers,
+            mp_context=context,
+            initializer=_begin_worker,
+            initargs=(self._progress, os.getpid()),
+        )
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
+
+    def __enter__(self) -> Steps:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._progress.put(None)
+        self._listener.join(timeout=5)
+
+    def run(self, step: Step) -> Result:
+        """Give the step's result, from its folder where it finished before."""
+        return self.run_all([step])[0]
+
+    def run_all(self, steps: Sequence[Step]) -> list[Result]:
+        """Give the results of independent steps, run side by side. The first fault rises."""
+        futures = [self._begin(step) for step in steps]
+        return [self._finish(step, future) for step, future in zip(steps, futures, strict=True)]
+
+    def _begin(self, step: Step) -> Future[Result] | None:
+        if (self.root / step.folder / RESULT).exists():
+            return None
+        self.root.mkdir(parents=True, exist_ok=True)
+        out = self.root / f".{step.folder}.{os.getpid()}"
+        for left in self.root.glob(f".{step.folder}.*"):
+            shutil.rmtree(left)  # What a killed run left; the lease forbids two runs at once.
+        out.mkdir()
+        return self._pool.submit(_run_job, step.name, step.job, dict(step.arguments), out)
+
+    def _finish(self, step: Step, future: Future[Result] | None) -> Result:
+        folder = self.root / step.folder
+        if future is None:
+            self.say(f"{step.name}: already done, kept ({step.folder})")
+        else:
+            future.result()
+            os.replace(self.root / f".{step.folder}.{os.getpid()}", folder)
+        result: Result = json.loads((folder / RESULT).read_text("utf-8"))
+        return {**result, "folder": str(folder)}
+
+    def _listen(self) -> None:
+        while (item := self._progress.get()) is not None:
+            self._on_progress(*item)
+
+
+_progress_queue: Queue[tuple[str, str, int, int] | None] | None = None
+
+
+def _begin_worker(progress: Queue[tuple[str, str, int, int] | None], parent: int) -> None:
+    """Prepare a worker process: one torch thread, and an end when the parent has ended."""
+    global _progress_queue
+    _progress_queue = progress
+
+    def end_with_parent() -> None:
+        while os.getppid() == parent:
+            time.sleep(PARENT_POLL_S)
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    import_module("torch").set_num_threads(1)
+
+
+def _run_job(step: str, job: str, arguments: dict[str, Any], out: Path) -> Result:
+    """Run one job in this worker process and write its result last."""
+
+    def on_progress(stage: str, done: int, total: int) -> None:
+        if _progress_queue is not None:
+            try:
+                _progress_queue.put_nowait((step, stage, done, total))
+            except queue.Full:
+                logger.debug("progress dropped")
+
+    began = time.monotonic()
+    result: Result = import_module("rluf.jobs").JOBS[job](
+        out=out, on_progress=on_progress, **arguments
+    )
+    result["seconds"] = round(time.monotonic() - began, 2)
+    with (out / RESULT).open("w", encoding="utf-8") as file:
+        json.dump(result, file, indent=1, sort_keys=True, default=str)
+        file.flush()
+        os.fsync(file.fileno())
+    return result

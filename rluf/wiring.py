@@ -1,0 +1,206 @@
+"""The composition root: the one place where rooms are joined, and the environment is prepared."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rluf.settings import BadSettings, Settings
+from rluf.telemetry import configure_logging
+
+if TYPE_CHECKING:
+    from models.registry import Registry
+    from models.reward import RewardModel
+
+PARENT_POLL_S = 1.0
+
+
+def prepare(settings: Settings, *, log: bool = False, migrate_first: bool = False) -> Settings:
+    """Make the home, keep libraries' caches inside it, and, if asked, log and migrate.
+
+    Raises BadSettings where the home cannot be written.
+    """
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True)
+        settings.cache.mkdir(parents=True, exist_ok=True)
+        probe = settings.home / f".probe-{os.getpid()}"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as fault:
+        raise BadSettings(
+            f"cannot write to {settings.home} ({fault.strerror}); free the disk, mend the"
+            " permission, or set RLUF_HOME to another folder"
+        ) from None
+    for variable, value in {
+        "HF_HOME": str(settings.cache / "hf"),
+        "MPLCONFIGDIR": str(settings.cache / "matplotlib"),
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "DO_NOT_TRACK": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "FEAST_USAGE": "False",
+    }.items():
+        os.environ.setdefault(variable, value)
+    if log:
+        configure_logging(settings.log_level)
+    if migrate_first:
+        from models.migrate import migrate
+
+        migrate(settings.models.registry_url)
+    return settings
+
+
+def end_with(supervisor: int | None) -> None:
+    """Drain and end this process once its parent is gone: nothing runs on unwatched."""
+    if supervisor is None:
+        return
+
+    def watch() -> None:
+        while os.getppid() == supervisor:
+            time.sleep(PARENT_POLL_S)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
+
+
+def open_registry(settings: Settings) -> Registry:
+    """Give the registry of these settings."""
+    from models.registry import Registry
+
+    return Registry(settings.models.registry_url, root=settings.home)
+
+
+def find_brokers(settings: Settings) -> Settings:
+    """Give the settings with brokers: those named, else those of the running `rluf up`."""
+    if settings.streams.brokers:
+        return settings
+    from rluf.local import read_state
+    from streams.errors import Unavailable
+
+    state = read_state(settings.home)
+    if state is None:
+        raise Unavailable(
+            f"no broker: nothing runs on {settings.home}; start `rluf up`, or set"
+            " RLUF_STREAMS__BROKERS to a cluster"
+        )
+    return replace(settings, streams=replace(settings.streams, brokers=str(state["brokers"])))
+
+
+def start_worker(settings: Settings, *, ready_file: Path | None, metrics_port: int | None) -> None:
+    """Run the ingestion worker in this process until it is told to stop."""
+    from features.store import FactStore
+    from streams.worker import run_worker
+
+    settings = find_brokers(settings)
+    run_worker(
+        settings.streams,
+        FactStore(settings.features),
+        metrics_port=metrics_port,
+        ready_file=ready_file,
+    )
+
+
+def start_api(settings: Settings) -> None:
+    """Serve HTTP in this process until it is told to stop."""
+    import torch
+
+    from serving.app import Room
+    from serving.server import serve
+    from streams.producer import Producer
+
+    settings = find_brokers(settings)
+    torch.set_num_threads(1)
+    registry = open_registry(settings)
+    producer = Producer(settings.streams)
+    room = Room(
+        config=settings.serving,
+        streams=settings.streams,
+        root=settings.home,
+        registry=registry,
+        producer=producer,
+        scorer=LatestReward(registry),
+    )
+    try:
+        serve(room)
+    finally:
+        producer.close()
+        registry.close()
+
+
+def start_scheduler(settings: Settings, recipes: Sequence[str]) -> None:
+    """Start turns when they are due, each as its own process, until told to stop."""
+    from rluf.drift import LoopState
+    from rluf.scheduler import run_scheduler
+
+    registry = open_registry(settings)
+
+    def turn(why: str) -> int:
+        command = [sys.executable, "-m", "rluf", "refresh", "--why", why]
+        command += [part for recipe in recipes for part in ("--recipe", recipe)]
+        return subprocess.run(command, check=False).returncode
+
+    run_scheduler(settings.schedule, registry, read_state=LoopState(settings, registry), turn=turn)
+
+
+class LatestReward:
+    """The newest P[Love] of the registry, loaded when first asked for and when it changes."""
+
+    CHECK_S = 5.0
+
+    def __init__(self, registry: Registry, name: str = "love") -> None:
+        self._registry = registry
+        self._name = name
+        self._number: int | None = None
+        self._model: RewardModel | None = None
+        self._checked_at = -self.CHECK_S
+
+    def __call__(self) -> RewardModel | None:
+        """Give the model, or None where none was fitted yet."""
+        from models.reward import RewardModel
+
+        if time.monotonic() - self._checked_at < self.CHECK_S:
+            return self._model
+        self._checked_at = time.monotonic()
+        versions = self._registry.versions(self._name)
+        if versions and versions[-1].number != self._number:
+            newest = versions[-1]
+            self._model = RewardModel.from_pretrained(self._registry.open_artifact(newest))
+            self._number = newest.number
+        return self._model
+
+
+def read_online(
+    settings: Settings, *, users: Sequence[str], policies: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Give one row of online features per user and per policy version."""
+    from features.online import online_features
+
+    found = online_features(settings.home, users=users, policies=policies)
+    return [
+        {"kind": kind, "id": entity, "feature": name, "value": value}
+        for kind, rows in found.items()
+        for entity, row in rows.items()
+        for name, value in row.items()
+    ]
+
+
+def read_as_of(settings: Settings, *, users: Sequence[str], at: datetime) -> list[dict[str, Any]]:
+    """Give users' features as they were at a time."""
+    from features.online import features_as_of
+
+    return list(features_as_of(settings.features, users=users, at=at))
+
+
+def compact_store(settings: Settings) -> Mapping[str, Any]:
+    """Merge the store's small files and say how many there were and are."""
+    from features.store import FactStore
+
+    return FactStore(settings.features).compact()

@@ -1,0 +1,163 @@
+"""The HTTP API, put together: what outside hands in, what runs while it serves, its routes."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+from fastapi import APIRouter, FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from features.online import online_features
+from models.registry import Registry
+from serving.admin import admin_routes
+from serving.chat import chat_routes
+from serving.config import ServingConfig
+from serving.dashboard.page import build_page
+from serving.desk import Clock, Desk, FindScorer, OnlineFeatures, utc_now
+from serving.doorway import Doorway
+from serving.engine import Engine, make_engine
+from serving.errors import ApiError, Refused, answer
+from serving.feedback import feedback_routes
+from serving.meters import CONTENT_TYPE, Meters
+from serving.queries import query_routes
+from serving.recorder import EventProducer, Recorder
+from serving.status import StatusBoard, readiness
+from streams.config import StreamsConfig
+
+logger = logging.getLogger(__name__)
+
+DRAIN_WAIT_S = 5.0
+"""How long work that outlived its request may take when the API stops."""
+
+
+def no_scorer() -> None:
+    """There is no P[Love] model."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """What the API is made of. Whoever made the producer and the registry closes them."""
+
+    config: ServingConfig
+    streams: StreamsConfig
+    root: Path
+    """The home: the store, Feast's files and the registry's artifacts lie in it."""
+    registry: Registry
+    producer: EventProducer
+    scorer: FindScorer = no_scorer
+    """Gives the reward model of the moment, or None; called in a thread and may load it there."""
+    engine: Engine | None = None
+    """None makes one over the registry's policies, in this process."""
+    meters: Meters | None = None
+    """Those of `engine`, where one is given."""
+    online: OnlineFeatures = online_features
+    now: Clock = utc_now
+
+
+def create_app(room: Room) -> FastAPI:
+    """Give the application. The engine and the recorder live as long as its lifespan."""
+    desk = _desk(room)
+    board = StatusBoard(desk)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        desk.recorder.watch(room.streams.brokers)
+        await desk.engine.start()
+        logger.info("api is up", extra={"live": desk.engine.live is not None})
+        yield
+        await desk.finish_background(DRAIN_WAIT_S)
+        await desk.engine.stop()
+        await desk.recorder.stop()
+
+    app = FastAPI(
+        title="rluf",
+        summary="An OpenAI-compatible chat API that learns what its users love.",
+        lifespan=lifespan,
+        docs_url=None,  # Both pages load their scripts from other people's servers.
+        redoc_url=None,
+    )
+    app.add_middleware(Doorway, meters=desk.meters)
+    app.add_exception_handler(ApiError, _on_api_error)
+    app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(Exception, _on_fault)
+    app.include_router(chat_routes(desk))
+    app.include_router(feedback_routes(desk))
+    app.include_router(query_routes(desk, board))
+    app.include_router(_house_routes(desk))
+    if room.config.admin_keys:
+        app.include_router(admin_routes(desk))
+    return app
+
+
+def _desk(room: Room) -> Desk:
+    meters = room.meters or Meters()
+    engine = room.engine or make_engine(registry=room.registry, config=room.config, meters=meters)
+    return Desk(
+        config=room.config,
+        streams=room.streams,
+        root=room.root,
+        registry=room.registry,
+        engine=engine,
+        recorder=Recorder(room.producer, room.config, meters),
+        meters=meters,
+        scorer=room.scorer,
+        online=room.online,
+        now=room.now,
+    )
+
+
+def _house_routes(desk: Desk) -> APIRouter:
+    """Give the page, and what a supervisor and a scraper ask for; none of them needs a key."""
+    router = APIRouter()
+    page = build_page()
+
+    @router.get("/", include_in_schema=False)
+    async def index() -> Response:
+        """Show the page."""
+        return Response(page.body, media_type="text/html", headers=page.headers)
+
+    @router.get("/healthz")
+    async def healthz() -> Response:
+        """Say that the process answers."""
+        return _json({"status": "ok"})
+
+    @router.get("/readyz")
+    async def readyz() -> Response:
+        """Say whether users get recorded answers, and if not, why."""
+        reasons, warnings = readiness(desk)
+        body = {"ready": not reasons, "reasons": reasons, "warnings": warnings}
+        return _json(body, status=503 if reasons else 200)
+
+    @router.get("/metrics")
+    async def metrics() -> Response:
+        """Give the meters in Prometheus' text format."""
+        return Response(desk.meters.text(), headers={"content-type": CONTENT_TYPE})
+
+    return router
+
+
+async def _on_api_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)
+    return answer(error, request.url.path)
+
+
+async def _on_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    what = f"{error.detail}: {request.method} {request.url.path[:200]}"
+    response = answer(Refused(error.status_code, what), request.url.path)
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def _on_fault(request: Request, error: Exception) -> Response:
+    """A mistake of ours; Starlette has logged it with its traceback by then."""
+    return answer(ApiError("internal error", code="internal_error"), request.url.path)
+
+
+def _json(body: object, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(body), status_code=status, media_type="application/json")

@@ -1,0 +1,92 @@
+"""Dials of the serving room."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServingConfig:
+    """How the API answers, how much it takes on at once, and whom it lets in."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on. The default is reached from this machine only: there is no
+    authentication until api_keys are set."""
+    port: int = 8000
+    """Port to listen on; 0 lets the operating system choose a free one."""
+    model: str = "chat"
+    """The registered policy that the API offers; requests name it, or a version of it."""
+    source: str = "/serving"
+    """CloudEvents source of the events that this API produces; (source, id) must be unique."""
+
+    api_keys: tuple[str, ...] = ()
+    """Bearer keys that are let in to /v1; empty lets everyone in (laptop, trusted network)."""
+    admin_keys: tuple[str, ...] = ()
+    """Bearer keys for /v1/admin; without one the admin endpoints do not exist."""
+    strict: bool = False
+    """Refuse unknown and unsupported request fields (400) instead of ignoring them with a
+    warning header. One request can ask for it by the header `x-rluf-strict: true`."""
+
+    body_bytes_max: int = 1_000_000
+    """Largest request body; more is answered 413. The same as the largest event."""
+    prompt_chars_max: int = 200_000
+    """Longest prompt in characters that is tokenised at all; a cheap guard in front of the
+    exact check against the policy's context."""
+    messages_max: int = 1_000
+    """Most messages in one request."""
+    choices_max: int = 8
+    """Largest `n`."""
+    completion_tokens: int = 96
+    """Reply length where the request names none, in tokens."""
+    completion_tokens_max: int = 1_024
+    """Longest reply; a request for more is cut to this, with a warning header."""
+    temperature: float = 1.0
+    """Sampling temperature where the request names none (OpenAI's default)."""
+    top_p: float = 1.0
+    """Nucleus mass where the request names none (OpenAI's default)."""
+    device: str = "cpu"
+    """Where policies are loaded: "cpu", "cuda", "cuda:1"."""
+
+    poll_interval_s: float = 1.0
+    """How often the registry is asked which arms are live."""
+    reload_interval_s: float = 30.0
+    """How long a version that could not be loaded is left alone before it is tried again."""
+    pinned_max: int = 2
+    """Versions kept loaded beside the live arms for requests that name a version."""
+    batch_max: int = 32
+    """Most replies generated together."""
+    batch_wait_ms: float = 4.0
+    """How long the first request of a batch waits for company. Small beside the 100 ms or more
+    that a batch takes: under load batches fill while the previous one runs."""
+    stream_pieces: int = 4
+    """Pieces that each streamed reply advances before waiting batches get their turn."""
+    queue_max: int = 512
+    """Requests waiting for the engine; more are answered 429 with retry-after."""
+    reply_timeout_s: float = 60.0
+    """Longest wait for a reply; then 503 with retry-after."""
+    retry_after_s: int = 1
+    """What `retry-after` says on 429 and 503, in seconds."""
+
+    ack_timeout_s: float = 5.0
+    """How long an answer waits for the broker to acknowledge its event."""
+    ack_timeout_down_s: float = 0.25
+    """The same while the broker is known to be away, so that users are not kept waiting."""
+    pending_events_max: int = 10_000
+    """Events handed to the producer and not yet acknowledged; beyond it they are not sent."""
+    feedback_inflight_max: int = 2_000
+    """Feedback calls waiting for the broker at the same time; more are answered 429."""
+    idempotency_keys_max: int = 100_000
+    """Idempotency keys remembered, the most recent ones (about 300 bytes each)."""
+    idempotency_window_s: float = 86_400.0
+    """How long a key is remembered."""
+    idempotency_required: bool = False
+    """Answer 400 to feedback without an Idempotency-Key."""
+
+    score_chats_max: int = 256
+    """Most chats in one call of /v1/score."""
+    status_cache_s: float = 2.0
+    """How long a computed /v1/status is served again; while it takes longer than a fifth of
+    this to compute, it is kept five times as long as it took."""
+    worker_metrics_url: str = ""
+    """The worker's /metrics, such as http://127.0.0.1:9101/metrics; the page then shows how far it
+    is behind and what it dropped as duplicates. Empty: the page goes without."""
+    history_max: int = 20
+    """Rows of verdicts and history in /v1/status."""

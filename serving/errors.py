@@ -1,0 +1,182 @@
+"""What can go wrong with a request, and the two shapes in which we say so.
+
+    ApiError                 anything answered with an HTTP error
+    ├── BadRequest      400  what was asked is malformed; says the field, what was seen and allowed
+    │   └── ContextTooLong   the prompt does not fit (code context_length_exceeded)
+    ├── Unauthorised    401  no key, or one that we do not know
+    ├── NotFound        404  no such path, version or feature row
+    ├── InConflict      409  the same thing is under way, or has changed meanwhile
+    ├── TooLarge        413  the body is larger than we read
+    ├── Unprocessable   422  well formed, but not allowed: an unknown signal, an absurd time
+    ├── Busy            429  too much at once; retry after a moment
+    └── NotReady        503  something that we need is away; retry after a moment
+
+`/v1/chat/completions` and `/v1/models` speak OpenAI's error shape, so that its clients understand
+and retry; every other route speaks RFC 9457 (application/problem+json).
+"""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+
+import msgspec
+from starlette.responses import Response
+
+OPENAI_PATHS = ("/v1/chat/", "/v1/models", "/v1/completions", "/v1/embeddings", "/v1/responses")
+"""Paths where OpenAI's clients knock; they parse nothing but OpenAI's error shape."""
+SEEN_CHARS_MAX = 80
+"""How much of a refused value an error repeats."""
+
+
+class ApiError(Exception):
+    """An answer with an HTTP error."""
+
+    status: int = 500
+    title: str = "Internal error"
+    kind: str = "server_error"
+    """OpenAI's `type`."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        retry_after_s: int | None = None,
+        extra: Mapping[str, object] | None = None,
+    ) -> None:
+        """`param` is the field at fault (messages[0].role); `extra` goes into problem+json."""
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.code = code
+        self.retry_after_s = retry_after_s
+        self.extra = extra or {}
+
+
+class BadRequest(ApiError):
+    status = 400
+    title = "Bad request"
+    kind = "invalid_request_error"
+
+
+class ContextTooLong(BadRequest):
+    title = "Prompt too long"
+
+
+class Unauthorised(ApiError):
+    status = 401
+    title = "Unauthorised"
+    kind = "invalid_request_error"
+
+
+class NotFound(ApiError):
+    status = 404
+    title = "Not found"
+    kind = "invalid_request_error"
+
+
+class InConflict(ApiError):
+    status = 409
+    title = "Conflict"
+    kind = "conflict_error"
+
+
+class TooLarge(ApiError):
+    status = 413
+    title = "Body too large"
+    kind = "invalid_request_error"
+
+
+class Unprocessable(ApiError):
+    status = 422
+    title = "Not allowed"
+    kind = "invalid_request_error"
+
+
+class Busy(ApiError):
+    status = 429
+    title = "Too many requests"
+    kind = "rate_limit_error"
+
+
+class NotReady(ApiError):
+    status = 503
+    title = "Not ready"
+    kind = "server_error"
+
+
+class Refused(ApiError):
+    """An error of the framework (no such route, wrong method), with its own status."""
+
+    kind = "invalid_request_error"
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.title = message
+
+
+def answer(error: ApiError, path: str) -> Response:
+    """Render an error in the shape that the path's clients understand."""
+    headers = {}
+    if error.retry_after_s is not None:
+        headers["retry-after"] = str(error.retry_after_s)
+    if isinstance(error, Unauthorised):
+        headers["www-authenticate"] = "Bearer"
+    if path.startswith(OPENAI_PATHS):
+        body: dict[str, object] = {"error": openai_error(error)}
+        media_type = "application/json"
+    else:
+        body = {
+            "type": "about:blank",
+            "title": error.title,
+            "status": error.status,
+            "detail": error.message,
+            **({"param": error.param} if error.param is not None else {}),
+            **({"code": error.code} if error.code is not None else {}),
+            **error.extra,
+        }
+        media_type = "application/problem+json"
+    return Response(
+        msgspec.json.encode(body),
+        status_code=error.status,
+        headers=headers,
+        media_type=media_type,
+    )
+
+
+def openai_error(error: ApiError) -> dict[str, object]:
+    """Give the inner object of OpenAI's error shape."""
+    return {
+        "message": error.message,
+        "type": error.kind,
+        "param": error.param,
+        "code": error.code,
+    }
+
+
+def seen(value: object) -> str:
+    """Show a refused value in an error: its JSON type and its beginning."""
+    kind = {
+        type(None): "null",
+        bool: "boolean",
+        int: "number",
+        float: "number",
+        str: "string",
+        list: "array",
+        dict: "object",
+    }.get(type(value), type(value).__name__)
+    if value is None:
+        return "null"
+    if isinstance(value, list | dict):
+        return f"an {kind} of {len(value)}"
+    text = repr(value)
+    if len(text) > SEEN_CHARS_MAX:
+        text = f"{text[: SEEN_CHARS_MAX - 1]}…"
+    return f"{text} ({kind})"
+
+
+def nearest(word: str, allowed: list[str]) -> str | None:
+    """Give the allowed word that is closest to a mistyped one, if one is close."""
+    close = get_close_matches(word.strip().lower(), allowed, n=1, cutoff=0.5)
+    return close[0] if close else None

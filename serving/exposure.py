@@ -1,0 +1,73 @@
+"""From a request and its reply to the event that says who saw what, and how likely that was."""
+
+import math
+from dataclasses import dataclass
+from datetime import datetime
+
+from serving.lineup import Assignment
+from serving.schemas import NAME_CHARS_MAX, ChatRequest
+from streams.events import Message, Shown, new_id
+
+ANONYMOUS = "anonymous"
+"""The user where a request names none and bears no key."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What a user saw of one choice."""
+
+    index: int
+    text: str
+    logprob: float | None
+    """Of the whole text; None where it was cut, for a part's probability is not known."""
+    is_whole: bool
+    """False where the user left before the end: stored, so that no reaction dangles, and never
+    learned from, because the policy did not mean to end there."""
+
+
+def choice_id(response_id: str, index: int) -> str:
+    """Give the id that reactions to a choice name; the first choice's is the response's own."""
+    return response_id if index == 0 else f"{response_id}-{index}"
+
+
+def shown_of(
+    asked: ChatRequest,
+    seen: Seen,
+    assignment: Assignment,
+    *,
+    response_id: str,
+    user_id: str,
+    source: str,
+    now: datetime,
+) -> Shown:
+    """Give the event."""
+    metadata = asked.metadata or {}
+    own_id = choice_id(response_id, seen.index)
+    logprob = seen.logprob
+    return Shown(
+        id=new_id(),
+        source=source,
+        response_id=own_id,
+        conversation_id=metadata.get("conversation_id") or response_id,
+        user_id=user_id or ANONYMOUS,
+        turn=_turn(asked, metadata.get("turn", "")),
+        messages=tuple(Message(role=t["role"], content=t["content"]) for t in asked.chat()),
+        response=seen.text,
+        policy=assignment.version.ref,
+        experiment=assignment.experiment,
+        arm=assignment.arm,
+        propensity=assignment.propensity,
+        surface=metadata.get("surface", "")[:NAME_CHARS_MAX],
+        language=metadata.get("language", "")[:NAME_CHARS_MAX],
+        learnable=asked.store is not False and seen.is_whole,
+        logprob=min(logprob, 0.0) if logprob is not None and math.isfinite(logprob) else None,
+        occurred_at=now,
+        known_at=now,
+    )
+
+
+def _turn(asked: ChatRequest, told: str) -> int:
+    """Give the response's position: what the client says, else the replies that came before."""
+    if told.isascii() and told.isdigit() and len(told) <= 9:
+        return int(told)
+    return sum(turn.role == "assistant" for turn in asked.messages)

@@ -1,0 +1,337 @@
+"""Feedback: a user's reaction to a response, acknowledged only when it is durable.
+
+202 means that the broker has it. Everything short of that is an error with `retry-after`, and
+sending it again is always safe: with an Idempotency-Key it is the same event, and without one it
+is another event that the fold of reactions into labels takes for the same tap.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import msgspec
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from serving.desk import Desk
+from serving.doorway import ignored_fields, key_unit, read_request, require_key
+from serving.errors import BadRequest, Busy, InConflict, NotReady, Unprocessable, nearest, seen
+from serving.exposure import ANONYMOUS
+from serving.idempotency import KeyMemory, event_id, fingerprint_of
+from serving.schemas import ID_CHARS_MAX, FeedbackRequest, aware_time
+from streams.errors import BadEvent
+from streams.events import Action, Reaction, new_id
+from streams.signals import SIGNALS, signal_of
+
+KEY_CHARS_MAX = 255
+"""The draft leaves the length open; Stripe's limit."""
+RESERVED = ("comment", "demonstration")
+"""TensorZero's names for feedback in words, which is not a signal."""
+NOT_STORED = ("surface", "tags")
+"""Taken for compatibility; a reaction's event has no room for them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """Feedback that was understood."""
+
+    response_id: str
+    user_id: str
+    signal: str
+    action: Action
+    occurred_at: datetime
+    is_dryrun: bool
+    fingerprint: str
+    """Of what the client sent, before defaults: an absent time stays absent."""
+
+
+def feedback_routes(desk: Desk) -> APIRouter:
+    """Give POST /v1/feedback, and /feedback for TensorZero's clients."""
+    router = APIRouter()
+    config = desk.config
+    memory = KeyMemory(
+        keys_max=config.idempotency_keys_max,
+        window_s=config.idempotency_window_s,
+        clock=time.monotonic,
+    )
+    clerk = Clerk(desk, memory)
+
+    @router.post(
+        "/v1/feedback",
+        status_code=202,
+        openapi_extra={
+            "requestBody": {
+                "content": {"application/json": {"schema": FeedbackRequest.model_json_schema()}},
+                "required": True,
+            }
+        },
+    )
+    @router.post("/feedback", status_code=202, include_in_schema=False)
+    async def feedback(request: Request) -> Response:
+        """Take a reaction to a response."""
+        require_key(request, config.api_keys)
+        asked = await read_request(request, FeedbackRequest, config)
+        not_stored = [name for name in NOT_STORED if getattr(asked, name)]
+        warnings = ignored_fields(request, asked, not_stored, config)
+        said = understand(asked, actor_default=key_unit(request) or ANONYMOUS, desk=desk)
+        key = read_key(request, is_required=config.idempotency_required)
+        headers = {"x-rluf-warnings": "; ".join(warnings)} if warnings else {}
+        return await clerk.take(said, key, headers)
+
+    return router
+
+
+class Clerk:
+    """Takes feedback once."""
+
+    def __init__(self, desk: Desk, memory: KeyMemory) -> None:
+        self._desk = desk
+        self._memory = memory
+        self._num_under_way = 0
+
+    async def take(self, said: Said, key: str, headers: Mapping[str, str]) -> Response:
+        """Have the reaction recorded, or replay the answer to the same call."""
+        actor = said.user_id
+        feedback_id = event_id(actor, key, said.fingerprint) if key else new_id()
+        if said.is_dryrun:
+            self._count(said, "dryrun")
+            return _answer(200, feedback_id, headers, {"dryrun": True})
+        if key and self._is_replay(said, key):
+            self._count(said, "replayed")
+            return _answer(202, feedback_id, {**headers, "idempotency-replayed": "true"})
+        self._make_sure_there_is_room()
+        if key:
+            self._memory.begin(actor, key, said.fingerprint)
+        self._num_under_way += 1
+        is_recorded = False
+        try:
+            is_recorded = await self._record(said, feedback_id)
+        finally:
+            self._num_under_way -= 1
+            if key and is_recorded:
+                self._memory.finish(actor, key)
+            elif key:
+                self._memory.drop(actor, key)
+        if not is_recorded:
+            self._count(said, "unavailable")
+            raise NotReady(
+                "the broker did not acknowledge the feedback; send it again with the same"
+                " Idempotency-Key",
+                code="not_recorded",
+                retry_after_s=self._desk.config.retry_after_s,
+            )
+        self._count(said, "recorded")
+        return _answer(202, feedback_id, headers)
+
+    async def _record(self, said: Said, feedback_id: str) -> bool:
+        now = self._desk.now()
+        reaction = Reaction(
+            id=feedback_id,
+            source=self._desk.config.source,
+            response_id=said.response_id,
+            user_id=said.user_id,
+            signal=said.signal,
+            action=said.action,
+            occurred_at=said.occurred_at,
+            known_at=now,
+        )
+        try:
+            return await self._desk.recorder.record(reaction)
+        except BadEvent as error:
+            raise BadRequest(error.detail, code=error.reason) from error
+
+    def _is_replay(self, said: Said, key: str) -> bool:
+        """Raises InConflict while the first call runs, Unprocessable for another payload."""
+        known = self._memory.find(said.user_id, key)
+        if known is None:
+            return False
+        if known.fingerprint != said.fingerprint:
+            self._count(said, "key_reused")
+            raise Unprocessable(
+                "this Idempotency-Key was used for another payload; use a new key for new feedback",
+                param="Idempotency-Key",
+                code="idempotency_key_reused",
+            )
+        if not known.is_done:
+            self._count(said, "in_flight")
+            raise InConflict(
+                "the same feedback is being recorded right now",
+                param="Idempotency-Key",
+                code="idempotency_key_in_flight",
+                retry_after_s=self._desk.config.retry_after_s,
+            )
+        return True
+
+    def _make_sure_there_is_room(self) -> None:
+        config = self._desk.config
+        if self._num_under_way >= config.feedback_inflight_max:
+            raise Busy(
+                f"{config.feedback_inflight_max} feedback calls are under way already",
+                code="too_many_under_way",
+                retry_after_s=config.retry_after_s,
+            )
+
+    def _count(self, said: Said, result: str) -> None:
+        self._desk.meters.feedback.labels(said.signal, said.action, result).inc()
+
+
+def understand(asked: FeedbackRequest, *, actor_default: str, desk: Desk) -> Said:
+    """Read what was meant. Raises BadRequest for what is missing, Unprocessable for bad values."""
+    response_id = _response_id(asked)
+    actor = asked.actor_id if asked.actor_id is not None else actor_default
+    _check_id(actor, "actor_id")
+    now = desk.now()
+    return Said(
+        response_id=response_id,
+        user_id=actor,
+        signal=(signal := _signal(asked)),
+        action=(action := _action(asked)),
+        occurred_at=_occurred_at(asked, desk, now),
+        is_dryrun=bool(asked.dryrun),
+        fingerprint=fingerprint_of(response_id, actor, signal, action, asked.occurred_at or ""),
+    )
+
+
+def read_key(request: Request, *, is_required: bool) -> str:
+    """Give the Idempotency-Key, without the quotes of a structured header; empty if there is none.
+
+    Raises BadRequest where one is required or it cannot be one.
+    """
+    key = request.headers.get("idempotency-key", "").strip()
+    if len(key) >= 2 and key[0] == key[-1] == '"':
+        key = key[1:-1]
+    if not key and (is_required or "idempotency-key" in request.headers):
+        raise BadRequest(
+            "an Idempotency-Key header is required and must not be empty",
+            param="Idempotency-Key",
+            code="idempotency_key_missing",
+        )
+    if len(key) > KEY_CHARS_MAX:
+        raise BadRequest(
+            f"Idempotency-Key must have at most {KEY_CHARS_MAX} characters, got {len(key)}",
+            param="Idempotency-Key",
+            code="invalid_value",
+        )
+    return key
+
+
+def _response_id(asked: FeedbackRequest) -> str:
+    if asked.episode_id is not None and asked.inference_id is None and asked.response_id is None:
+        raise Unprocessable(
+            "feedback on a whole episode is not supported; send it for a response_id",
+            param="episode_id",
+            code="unsupported_value",
+        )
+    response_id = asked.response_id if asked.response_id is not None else asked.inference_id
+    if response_id is None:
+        raise BadRequest(
+            "response_id is required: the `id` of the chat completion",
+            param="response_id",
+            code="missing_field",
+        )
+    _check_id(response_id, "response_id")
+    return response_id
+
+
+def _check_id(value: str, field: str) -> None:
+    if not value.strip() or len(value) > ID_CHARS_MAX:
+        raise Unprocessable(
+            f"{field} must have 1 to {ID_CHARS_MAX} characters and not be blank, got {seen(value)}",
+            param=field,
+            code="invalid_value",
+        )
+
+
+def _signal(asked: FeedbackRequest) -> str:
+    field = "metric_name" if asked.signal is None and asked.metric_name is not None else "signal"
+    told = asked.signal if asked.signal is not None else asked.metric_name
+    if told is None:
+        raise BadRequest(
+            f"signal is required: one of {', '.join(SIGNALS)}, or an emoji",
+            param="signal",
+            code="missing_field",
+        )
+    if told in RESERVED:
+        raise Unprocessable(
+            f"{told!r} is reserved for feedback in words, which is not supported",
+            param=field,
+            code="unsupported_value",
+        )
+    name = signal_of(told)
+    if name is not None:
+        return name
+    close = nearest(told, list(SIGNALS))
+    raise Unprocessable(
+        f"unknown signal {seen(told)}"
+        + (f", did you mean {close!r}?" if close else ";")
+        + f" Allowed: {', '.join(SIGNALS)}, and their emoji",
+        param=field,
+        code="unknown_signal",
+        extra={"allowed": list(SIGNALS), **({"nearest": close} if close else {})},
+    )
+
+
+def _action(asked: FeedbackRequest) -> Action:
+    """Give add or remove; TensorZero's boolean `value` says the same."""
+    if asked.value is not None and not isinstance(asked.value, bool):
+        raise Unprocessable(
+            f"value must be true or false: signals are on or off, got {seen(asked.value)}",
+            param="value",
+            code="invalid_value",
+        )
+    if asked.action is None:
+        return "remove" if asked.value is False else "add"
+    if asked.action != "add" and asked.action != "remove":
+        close = nearest(asked.action, ["add", "remove"])
+        raise Unprocessable(
+            f"action must be 'add' or 'remove', got {seen(asked.action)}"
+            + (f", did you mean {close!r}?" if close else ""),
+            param="action",
+            code="unknown_action",
+            extra={"allowed": ["add", "remove"], **({"nearest": close} if close else {})},
+        )
+    if asked.value is not None and asked.value != (asked.action == "add"):
+        raise Unprocessable(
+            f"action {asked.action!r} and value {str(asked.value).lower()} contradict each other",
+            param="value",
+            code="invalid_value",
+        )
+    return "add" if asked.action == "add" else "remove"
+
+
+def _occurred_at(asked: FeedbackRequest, desk: Desk, now: datetime) -> datetime:
+    if asked.occurred_at is None:
+        return now
+    moment = aware_time(asked.occurred_at)
+    if moment is None:
+        raise Unprocessable(
+            "occurred_at must be an RFC 3339 time with a zone, such as 2026-11-23T22:16:40Z, got"
+            f" {seen(asked.occurred_at)}",
+            param="occurred_at",
+            code="invalid_value",
+        )
+    latest = now + timedelta(seconds=desk.streams.clock_skew_s_max)
+    if not desk.streams.oldest <= moment <= latest:
+        raise Unprocessable(
+            f"occurred_at must lie between {desk.streams.oldest.isoformat()} and"
+            f" {desk.streams.clock_skew_s_max} s from now, got {seen(asked.occurred_at)}",
+            param="occurred_at",
+            code="absurd_time",
+        )
+    return moment
+
+
+def _answer(
+    status: int,
+    feedback_id: str,
+    headers: Mapping[str, str],
+    extra: Mapping[str, object] | None = None,
+) -> Response:
+    return Response(
+        msgspec.json.encode({"feedback_id": feedback_id, **(extra or {})}),
+        status_code=status,
+        headers=dict(headers),
+        media_type="application/json",
+    )

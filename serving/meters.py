@@ -1,0 +1,111 @@
+"""What the API counts, under Prometheus' rules: base units, `_total` counters, no ids in labels.
+
+The meters belong to one application, not to the process, so that two in one process (tests, a
+canary beside its parent) do not add up.
+"""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+BATCH = (1, 2, 4, 8, 16, 32, 64)
+
+
+class Meters:
+    """Every meter of the API."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "rluf_http_requests",
+            "Requests answered",
+            ["route", "method", "status"],
+            registry=self.registry,
+        )
+        self.request_duration = Histogram(
+            "rluf_http_request_duration_seconds",
+            "From the request's first byte to the answer's last",
+            ["route"],
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self.replies = Counter(
+            "rluf_replies",
+            "Replies given to users",
+            ["policy", "arm", "finish_reason"],
+            registry=self.registry,
+        )
+        self.tokens = Counter(
+            "rluf_tokens", "Tokens read and written", ["kind"], registry=self.registry
+        )
+        self.first_token = Histogram(
+            "rluf_time_to_first_token_seconds",
+            "From a streamed request to its first piece",
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self.batch_size = Histogram(
+            "rluf_engine_batch_replies",
+            "Replies generated together",
+            buckets=BATCH,
+            registry=self.registry,
+        )
+        self.generation = Histogram(
+            "rluf_engine_generation_seconds",
+            "Time of one batch",
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self.queue = Gauge(
+            "rluf_engine_queue_requests",
+            "Requests waiting for the engine",
+            registry=self.registry,
+        )
+        self.swaps = Counter(
+            "rluf_engine_swaps", "Changes of the live arms", registry=self.registry
+        )
+        self.load_failures = Counter(
+            "rluf_engine_load_failures",
+            "Versions that could not be loaded",
+            registry=self.registry,
+        )
+        self.model_info = Gauge(
+            "rluf_model_info",
+            "1 for each version that serves",
+            ["name", "version", "alias"],
+            registry=self.registry,
+        )
+        self.events_sent = Counter(
+            "rluf_events_sent",
+            "Events handed to the broker, by what came of it",
+            ["type", "result"],
+            registry=self.registry,
+        )
+        self.ack_duration = Histogram(
+            "rluf_events_ack_seconds",
+            "From sending an event to the broker's acknowledgement",
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self.feedback = Counter(
+            "rluf_feedback",
+            "Feedback calls, by what came of them",
+            ["signal", "action", "result"],
+            registry=self.registry,
+        )
+        self.broker_up = Gauge(
+            "rluf_broker_up",
+            "1 while the broker acknowledges events",
+            registry=self.registry,
+        )
+
+    def show(self, policies: list[tuple[str, str, str]]) -> None:
+        """Set model_info to these (name, version, alias), and to nothing else."""
+        self.model_info.clear()
+        for name, version, alias in policies:
+            self.model_info.labels(name, version, alias).set(1)
+
+    def text(self) -> bytes:
+        """Render everything in Prometheus' text format."""
+        return generate_latest(self.registry)

@@ -1,0 +1,198 @@
+"""What may be asked of the platform over HTTP beside chats: features, scores, models, status."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+import torch
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from models.chat import Chat
+from models.errors import ModelsError
+from models.versions import Version
+from serving.desk import Desk, Scorer
+from serving.doorway import ignored_fields, read_request, require_key
+from serving.errors import BadRequest, NotFound, NotReady, TooLarge
+from serving.schemas import ID_CHARS_MAX, ScoreRequest
+from serving.status import StatusBoard
+from streams.errors import Unavailable
+
+OWNER = "rluf"
+
+
+def query_routes(desk: Desk, board: StatusBoard) -> APIRouter:
+    """Give the routes."""
+    router = APIRouter()
+    router.include_router(_model_routes(desk))
+    router.include_router(_feature_routes(desk))
+    scoring = asyncio.Lock()
+
+    @router.post(
+        "/v1/score",
+        openapi_extra={
+            "requestBody": {
+                "content": {"application/json": {"schema": ScoreRequest.model_json_schema()}},
+                "required": True,
+            }
+        },
+    )
+    async def score(request: Request) -> Response:
+        """Give the calibrated P[Love] of the last turn of each chat."""
+        require_key(request, desk.config.api_keys)
+        asked = await read_request(request, ScoreRequest, desk.config)
+        warnings = ignored_fields(request, asked, [], desk.config)
+        chats = [
+            [{"role": turn.role, "content": turn.content} for turn in chat] for chat in asked.chats
+        ]
+        _check_chats(chats, desk.config.score_chats_max)
+        async with scoring:  # One at a time: a reward model fills the cores by itself.
+            logits = await asyncio.to_thread(_score, desk.scorer, chats)
+        if logits is None:
+            raise NotReady(
+                "no P[Love] model is registered yet",
+                code="no_reward_model",
+                retry_after_s=desk.config.retry_after_s,
+            )
+        rows = [{"p_love": p, "logit": logit} for p, logit in logits]
+        headers = {"x-rluf-warnings": "; ".join(warnings)} if warnings else {}
+        return _json({"object": "list", "scores": rows}, headers)
+
+    @router.get("/v1/status")
+    async def status(request: Request) -> Response:
+        """Tell everything that the page shows."""
+        require_key(request, desk.config.api_keys)
+        return Response(
+            await board.read(),
+            media_type="application/json",
+            headers={"cache-control": "no-store"},
+        )
+
+    return router
+
+
+def _model_routes(desk: Desk) -> APIRouter:
+    router = APIRouter()
+
+    @router.get("/v1/models")
+    async def models(request: Request) -> Response:
+        """List the model and its versions, as OpenAI does."""
+        require_key(request, desk.config.api_keys)
+        versions = await _in_thread(desk, lambda: desk.registry.versions(desk.config.model))
+        rows = [_model_row(f"{v.name}@v{v.number}", v) for v in versions]
+        if versions:
+            rows.insert(0, _model_row(desk.config.model, versions[0]))
+        return _json({"object": "list", "data": rows})
+
+    @router.get("/v1/models/{model:path}")
+    async def model(request: Request, model: str) -> Response:
+        """Give one model: its name alone, with a version (chat@v12) or with an alias."""
+        require_key(request, desk.config.api_keys)
+        if model == desk.config.model:
+            versions = await _in_thread(desk, lambda: desk.registry.versions(model))
+            if versions:
+                return _json(_model_row(model, versions[0]))
+        version = await desk.engine.find(model)
+        return _json(_model_row(model, version))
+
+    return router
+
+
+def _feature_routes(desk: Desk) -> APIRouter:
+    router = APIRouter()
+
+    @router.get("/v1/features/users/{user_id:path}")
+    async def user_features(request: Request, user_id: str) -> Response:
+        """Give the online features of a user."""
+        require_key(request, desk.config.api_keys)
+        _check_entity(user_id)
+        found = await _read_features(desk, users=[user_id])
+        return _json({"user_id": user_id, "features": _row(found, "users", user_id)})
+
+    @router.get("/v1/features/policies/{policy:path}")
+    async def policy_features(request: Request, policy: str) -> Response:
+        """Give the online features of a policy version: chat@12 or chat@v12."""
+        require_key(request, desk.config.api_keys)
+        _check_entity(policy)
+        name, _, number = policy.partition("@")
+        ref = f"{name}@{number.removeprefix('v')}" if number else name
+        found = await _read_features(desk, policies=[ref])
+        return _json({"policy": ref, "features": _row(found, "policies", ref)})
+
+    return router
+
+
+async def _read_features(
+    desk: Desk, *, users: Sequence[str] = (), policies: Sequence[str] = ()
+) -> Mapping[str, Mapping[str, Mapping[str, object]]]:
+    try:
+        return await asyncio.to_thread(desk.online, desk.root, users=users, policies=policies)
+    except Unavailable as error:
+        raise NotReady(str(error), retry_after_s=desk.config.retry_after_s) from error
+
+
+def _row(
+    found: Mapping[str, Mapping[str, Mapping[str, object]]], kind: str, entity: str
+) -> Mapping[str, object]:
+    row = found.get(kind, {}).get(entity)
+    if not row or all(value is None for value in row.values()):
+        raise NotFound(
+            f"nothing is known of {entity!r} yet: no response was shown", code="unknown_entity"
+        )
+    return row
+
+
+def _check_entity(entity: str) -> None:
+    if not entity.strip() or len(entity) > ID_CHARS_MAX:
+        raise BadRequest(
+            f"an id has 1 to {ID_CHARS_MAX} characters, got {len(entity)}", code="invalid_value"
+        )
+
+
+def _check_chats(chats: Sequence[Chat], chats_max: int) -> None:
+    if len(chats) > chats_max:
+        raise TooLarge(
+            f"at most {chats_max} chats are scored in one call, got {len(chats)}",
+            param="chats",
+            code="too_many_chats",
+        )
+    for index, chat in enumerate(chats):
+        if chat[-1]["role"] != "assistant":
+            raise BadRequest(
+                f"chats[{index}] must end in the assistant's turn that is to be scored, got "
+                f"{chat[-1]['role']!r}",
+                param=f"chats[{index}]",
+                code="invalid_value",
+            )
+
+
+def _score(
+    find: Callable[[], Scorer | None], chats: Sequence[Chat]
+) -> list[tuple[float, float]] | None:
+    """In a thread: (probability, logit) of each chat; None where there is no model."""
+    model = find()
+    if model is None:
+        return None
+    logits_N = model.calibrated_logits(chats).double()
+    return list(zip(torch.sigmoid(logits_N).tolist(), logits_N.tolist(), strict=True))
+
+
+async def _in_thread(desk: Desk, ask: Callable[[], list[Version]]) -> list[Version]:
+    try:
+        return await asyncio.to_thread(ask)
+    except ModelsError as error:
+        raise NotReady(str(error), retry_after_s=desk.config.retry_after_s) from error
+
+
+def _model_row(name: str, version: Version) -> dict[str, object]:
+    return {
+        "id": name,
+        "object": "model",
+        "created": int(version.created_at.timestamp()),
+        "owned_by": OWNER,
+    }
+
+
+def _json(body: object, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(msgspec.json.encode(body), media_type="application/json", headers=headers)

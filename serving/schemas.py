@@ -1,0 +1,269 @@
+"""What may be asked of us, and how a wrong request is explained.
+
+Types are strict: a client that sends `"0.7"` for a temperature has a mistake that it wants to know
+of. Unknown fields are kept apart, not refused, because OpenAI's interface grows faster than its
+users' clients; `unknown_fields` names them for the warning or for strict mode.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import pydantic_core
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from models.chat import Chat
+from serving.errors import SEEN_CHARS_MAX, BadRequest, seen
+
+ID_CHARS_MAX = 512
+"""The event contract's own limit (streams/wire.py)."""
+NAME_CHARS_MAX = 256
+IGNORED_SILENTLY: Mapping[str, tuple[object, ...]] = {
+    "presence_penalty": (None, 0, 0.0),
+    "frequency_penalty": (None, 0, 0.0),
+    "logprobs": (None, False),
+    "top_logprobs": (None, 0),
+    "response_format": (None, {"type": "text"}),
+    "tools": (None, []),
+    "tool_choice": (None, "none", "auto"),
+    "parallel_tool_calls": (None, True, False),
+    "service_tier": (None, "auto", "default"),
+    "reasoning_effort": (None, "none"),
+}
+"""Fields of OpenAI's that no policy here honours, each with the values that ask for nothing."""
+
+
+UNION_MEMBERS = frozenset({"str", "bool", "int", "float"})
+ALLOWED: Mapping[str, str] = {
+    "string_type": "a string",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "list_type": "an array",
+    "dict_type": "an object",
+    "model_type": "an object",
+    "literal_error": "one of {expected}",
+    "greater_than": "more than {gt}",
+    "greater_than_equal": "at least {ge}",
+    "less_than": "less than {lt}",
+    "less_than_equal": "at most {le}",
+    "too_short": "a collection of at least {min_length}",
+    "too_long": "a collection of at most {max_length}",
+    "string_too_short": "a string of at least {min_length} characters",
+    "string_too_long": "a string of at most {max_length} characters",
+}
+"""Pydantic's error type to what is allowed, in a client's words; the rest keeps its own."""
+
+
+def _text_of_content(value: object) -> object:
+    """Join OpenAI's text parts; images, audio and files are not for these policies."""
+    if value is None:
+        return ""
+    if not isinstance(value, list):
+        return value
+    texts = []
+    for part in value:
+        kind = part.get("type") if isinstance(part, dict) else None
+        text = part.get("text") if isinstance(part, dict) else None
+        if kind not in ("text", "refusal") or not isinstance(text, str):
+            raise PydanticCustomError(
+                "content_part",
+                'only parts of type "text" are allowed, got one of type {kind}',
+                {"kind": repr(kind)[:40]},
+            )
+        texts.append(text)
+    return "".join(texts)
+
+
+class Turn(BaseModel):
+    """One message of the conversation."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: Annotated[str, BeforeValidator(_text_of_content)] = ""
+
+
+class StreamOptions(BaseModel):
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    include_usage: bool | None = None
+
+
+class Asked(BaseModel):
+    """A request that may hold fields we do not know."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    def unknown_fields(self) -> list[str]:
+        return sorted(self.model_extra or {})
+
+
+class ChatRequest(Asked):
+    """OpenAI's chat completion request."""
+
+    model: Annotated[str, Field(min_length=1, max_length=NAME_CHARS_MAX)]
+    messages: Annotated[list[Turn], Field(min_length=1)]
+    temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = None
+    n: Annotated[int, Field(ge=1)] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    stop: str | Annotated[list[str], Field(max_length=4)] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
+    response_format: dict[str, Any] | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    metadata: (
+        Annotated[
+            dict[
+                Annotated[str, Field(max_length=64)],
+                Annotated[str, Field(max_length=512)],
+            ],
+            Field(max_length=16),
+        ]
+        | None
+    ) = None
+    store: bool | None = None
+    safety_identifier: Annotated[str, Field(max_length=ID_CHARS_MAX)] | None = None
+    user: Annotated[str, Field(max_length=ID_CHARS_MAX)] | None = None
+    service_tier: str | None = None
+    reasoning_effort: str | None = None
+
+    def chat(self) -> Chat:
+        """Give the conversation as policies read it; `developer` is the newer word for system."""
+        return [
+            {
+                "role": "system" if turn.role == "developer" else turn.role,
+                "content": turn.content,
+            }
+            for turn in self.messages
+        ]
+
+    def stops(self) -> tuple[str, ...]:
+        """Give the stop sequences; empty ones stop nothing."""
+        asked = [self.stop] if isinstance(self.stop, str) else (self.stop or [])
+        return tuple(text for text in asked if text)
+
+    def unsupported_fields(self) -> list[str]:
+        """Name the known fields that ask for something no policy here does."""
+        return [
+            name
+            for name, harmless in IGNORED_SILENTLY.items()
+            if getattr(self, name) not in harmless
+        ]
+
+
+class FeedbackRequest(Asked):
+    """A reaction of a user to a response; TensorZero's names for the same are taken too."""
+
+    response_id: str | None = None
+    inference_id: str | None = None
+    episode_id: str | None = None
+    signal: str | None = None
+    metric_name: str | None = None
+    action: str | None = None
+    value: bool | int | float | str | None = None
+    actor_id: str | None = None
+    occurred_at: str | None = None
+    surface: str | None = None
+    tags: dict[str, Any] | None = None
+    dryrun: bool | None = None
+
+
+class ScoreRequest(Asked):
+    """Chats whose last turn is the assistant's, to be scored by P[Love]."""
+
+    chats: Annotated[list[Annotated[list[Turn], Field(min_length=1)]], Field(min_length=1)]
+
+
+class ArmRequest(Asked):
+    name: Annotated[str, Field(min_length=1, max_length=NAME_CHARS_MAX)]
+    version: Annotated[int, Field(ge=1)]
+    share: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+class ArmsRequest(Asked):
+    """A new division of the users over versions."""
+
+    experiment: Annotated[str, Field(max_length=NAME_CHARS_MAX)]
+    arms: Annotated[list[ArmRequest], Field(min_length=1)]
+    why: Annotated[str, Field(min_length=1)]
+
+
+class AliasRequest(Asked):
+    """A move of an alias; `expected` is where the caller believes that it points now."""
+
+    version: Annotated[int, Field(ge=1)] | None
+    expected: Annotated[int, Field(ge=1)] | None
+    why: Annotated[str, Field(min_length=1)]
+    override: bool = False
+
+
+class ErasureRequest(Asked):
+    """A user who asked to be forgotten."""
+
+    user_id: Annotated[str, Field(min_length=1, max_length=ID_CHARS_MAX)]
+
+
+def parse_json(body: bytes) -> object:
+    """Read a body as JSON. Raises BadRequest saying where it stops being JSON."""
+    try:
+        value: object = pydantic_core.from_json(body, allow_inf_nan=False, cache_strings="keys")
+    except ValueError as error:
+        raise BadRequest(f"the body is not valid JSON: {error}", code="invalid_json") from None
+    if not isinstance(value, dict):
+        raise BadRequest(f"the body must be a JSON object, got {seen(value)}", code="invalid_json")
+    return value
+
+
+def explain(error: ValidationError) -> tuple[str, str]:
+    """Give (message, field) of a refused request: what was seen and what is allowed."""
+    faults = error.errors(include_url=False)
+    first = faults[0]
+    field = _path_of(first)
+    if first["type"] == "missing":
+        return f"{field} is required", field
+    if first["type"] == "content_part":
+        return f"{field}: {first['msg']}", field
+    # A union complains once for each of its members: say them all in one sentence.
+    allowed = dict.fromkeys(_allowed(fault) for fault in faults if _path_of(fault) == field)
+    return f"{field} must be {' or '.join(allowed)}, got {seen(first['input'])}", field
+
+
+def aware_time(text: str) -> datetime | None:
+    """Read an RFC 3339 time with a zone; None if it is not one."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo is not None else None
+
+
+def _path_of(fault: ErrorDetails) -> str:
+    """Write a location as JSON paths are written, without Pydantic's names of union members."""
+    path = ""
+    for index, part in enumerate(fault["loc"]):
+        if isinstance(part, int):
+            path += f"[{part}]"
+        elif index > 0 and (part in UNION_MEMBERS or "[" in part):
+            continue
+        else:
+            name = part[:SEEN_CHARS_MAX]
+            path += f".{name}" if path else name
+    return path
+
+
+def _allowed(fault: ErrorDetails) -> str:
+    wording = ALLOWED.get(fault["type"])
+    return wording.format(**fault.get("ctx", {})) if wording is not None else fault["msg"]

@@ -1,0 +1,33 @@
+"""Runs the API in this process: uvicorn on one socket, drained on SIGTERM."""
+
+import uvicorn
+
+from serving.app import Room, create_app
+
+DRAIN_S = 20
+"""How long requests that are under way may take once the process was told to stop, in seconds."""
+KEEP_ALIVE_S = 75
+"""Idle connections are kept this long: longer than most clients keep them, so that it is not the
+server who closes a connection on which a request is just arriving."""
+
+
+def make_server(room: Room) -> uvicorn.Server:
+    """Give a server for the room; uvloop and httptools are used where they are installed."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            create_app(room),
+            host=room.config.host,
+            port=room.config.port,
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=DRAIN_S,
+        )
+    )
+
+
+def serve(room: Room) -> None:
+    """Serve until told to stop."""
+    make_server(room).run()

@@ -1,0 +1,304 @@
+"""Bytes to events and back: the event contract, as CloudEvents 1.0.
+
+Structured mode carries the whole event as JSON in the value; binary mode carries the attributes in
+`ce_*` headers and only `data` in the value (CloudEvents Kafka protocol binding 1.0, section 3).
+Both are read; we write structured. We deviate from CloudEvents in that `time` is required, because
+a reaction without the time of the tap cannot be ordered against its removal.
+
+Where JSON repeats a key the last one counts, as in most parsers. Offsets of times become UTC.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from streams.config import StreamsConfig
+from streams.errors import BadEvent
+from streams.events import Action, Erasure, Event, Message, Reaction, Shown
+from streams.rejections import bad_event_of, bad_headers, seen
+from streams.signals import SIGNALS, signal_of
+from streams.wire import (
+    DATA_FIELDS,
+    ENVELOPE_FIELDS,
+    ERASURE_TYPE,
+    LENIENT,
+    MESSAGE_FIELDS,
+    REACTION_TYPE,
+    SHOWN_TYPE,
+    STRICT,
+    UNTYPED,
+    ReactionData,
+    ShownData,
+    Wire,
+)
+
+Headers = Sequence[tuple[str, bytes | None]]
+
+STRUCTURED = "application/cloudevents+json"
+STRUCTURED_HEADER = ("content-type", STRUCTURED.encode())
+"""The one header of what we write ourselves."""
+DEFAULTS = StreamsConfig()
+
+_NAME_OF_SIGNAL = {name: name for name in SIGNALS}
+_ENCODER = msgspec.json.Encoder()
+REQUIRED_ATTRIBUTES = ("specversion", "id", "source", "type", "time")
+
+
+def decode(
+    value: bytes | None,
+    headers: Headers = (),
+    *,
+    known_at: datetime,
+    config: StreamsConfig = DEFAULTS,
+) -> Event:
+    """The event that one Kafka record holds, whose timestamp is `known_at`.
+
+    Raises BadEvent, and nothing else, whatever the bytes.
+    """
+    return decode_counting(value, headers, known_at=known_at, config=config)[0]
+
+
+def decode_counting(
+    value: bytes | None,
+    headers: Headers = (),
+    *,
+    known_at: datetime,
+    config: StreamsConfig = DEFAULTS,
+) -> tuple[Event, int]:
+    """Like `decode`, with the number of unknown fields that were ignored."""
+    if not value:
+        raise BadEvent("empty_value", "saw no bytes; a record must hold one event")
+    if len(value) > config.event_bytes_max:
+        raise BadEvent(
+            "too_large", f"saw {len(value)} bytes; at most {config.event_bytes_max} are allowed"
+        )
+    if headers and headers[0] != STRUCTURED_HEADER and _is_binary(headers):
+        value = _structured(value, headers)
+    num_unknown = 0
+    try:
+        wire = STRICT.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        wire, num_unknown = _decode_leniently(value, error)
+    return _event_of(wire, known_at, config), num_unknown
+
+
+def encode(event: Event) -> bytes:
+    """One event as structured CloudEvents JSON: a Kafka value, or a line of a .jsonl file.
+
+    `known_at` is not in it: that is the timestamp that the log gives the record.
+    """
+    envelope: dict[str, object] = {
+        "specversion": "1.0",
+        "id": event.id,
+        "source": event.source,
+        "type": TYPE_OF[type(event)],
+        "time": event.occurred_at.astimezone(UTC),
+    }
+    if isinstance(event, Erasure):
+        envelope |= {"subject": event.user_id, "datacontenttype": "application/json"}
+        data: dict[str, object] = {"user_id": event.user_id}
+    else:
+        envelope |= {
+            "subject": event.response_id,
+            "partitionkey": event.response_id,
+            "datacontenttype": "application/json",
+        }
+        data = _shown_data(event) if isinstance(event, Shown) else _reaction_data(event)
+    return _ENCODER.encode(envelope | {"data": data})
+
+
+def key_of(event: Event) -> bytes:
+    """The Kafka key: the response id, so that an exposure and its reactions share a partition."""
+    return (event.user_id if isinstance(event, Erasure) else event.response_id).encode()
+
+
+def topic_of(event: Event, config: StreamsConfig) -> str:
+    """The topic that this event travels on."""
+    if isinstance(event, Reaction):
+        return config.reactions_topic
+    return config.shown_topic if isinstance(event, Shown) else config.erasures_topic
+
+
+TYPE_OF: dict[type[Event], str] = {
+    Shown: SHOWN_TYPE,
+    Reaction: REACTION_TYPE,
+    Erasure: ERASURE_TYPE,
+}
+
+
+def _event_of(wire: Wire, known_at: datetime, config: StreamsConfig) -> Event:
+    """The fact that a decoded wire shape tells. Raises BadEvent on what types cannot express."""
+    occurred_at = wire.time
+    if occurred_at.tzinfo is not UTC:
+        occurred_at = _to_utc(occurred_at)
+    if not config.oldest <= occurred_at <= known_at:
+        _check_time(occurred_at, known_at, config)
+    data = wire.data
+    event_id, source, user_id = wire.id, wire.source, data.user_id
+    if event_id.isspace() or source.isspace() or user_id.isspace():
+        raise _blank_id()
+    if isinstance(data, ReactionData):
+        response_id = data.response_id
+        if response_id.isspace():
+            raise _blank_id()
+        return Reaction(
+            id=event_id,
+            source=source,
+            response_id=response_id,
+            user_id=user_id,
+            signal=_NAME_OF_SIGNAL.get(data.signal) or _signal_of(data.signal),
+            action=data.action,
+            occurred_at=occurred_at,
+            known_at=known_at,
+        )
+    if isinstance(data, ShownData):
+        return _shown_of(event_id, source, data, occurred_at, known_at)
+    return Erasure(
+        id=event_id, source=source, user_id=user_id, occurred_at=occurred_at, known_at=known_at
+    )
+
+
+def _signal_of(text: str) -> str:
+    signal = signal_of(text)
+    if signal is None:
+        raise BadEvent(
+            "unknown_signal", f"saw {seen(text)}; allowed are {', '.join(SIGNALS)} and their emoji"
+        )
+    return signal
+
+
+def _check_time(occurred_at: datetime, known_at: datetime, config: StreamsConfig) -> None:
+    """Raises BadEvent unless the event happened at a time that a sound clock may show."""
+    skew = timedelta(seconds=config.clock_skew_s_max)
+    if occurred_at < config.oldest or occurred_at - known_at > skew:
+        raise BadEvent(
+            "absurd_time",
+            f"saw {occurred_at.isoformat()}; allowed is from {config.oldest.isoformat()} to "
+            f"{config.clock_skew_s_max} s after the log's {known_at.isoformat()}",
+        )
+
+
+def _shown_of(
+    event_id: str, source: str, shown: ShownData, occurred_at: datetime, known_at: datetime
+) -> Shown:
+    if any(text.isspace() for text in (shown.response_id, shown.conversation_id, shown.policy)):
+        raise _blank_id()
+    return Shown(
+        id=event_id,
+        source=source,
+        response_id=shown.response_id,
+        conversation_id=shown.conversation_id,
+        user_id=shown.user_id,
+        turn=shown.turn,
+        messages=tuple([Message(role=m.role, content=m.content) for m in shown.messages]),
+        response=shown.response,
+        policy=shown.policy,
+        experiment=shown.experiment or "",
+        arm=shown.arm or "",
+        propensity=shown.propensity,
+        surface=shown.surface or "",
+        language=shown.language or "",
+        learnable=shown.learnable,
+        logprob=shown.logprob,
+        occurred_at=occurred_at,
+        known_at=known_at,
+    )
+
+
+def _blank_id() -> BadEvent:
+    return BadEvent("empty_id", "saw an id of white space only; an id must name something")
+
+
+def _to_utc(time: datetime) -> datetime:
+    try:
+        return time.astimezone(UTC)
+    except OverflowError:
+        raise BadEvent(
+            "absurd_time", f"saw {time.isoformat()}; it lies outside the calendar in UTC"
+        ) from None
+
+
+def _decode_leniently(value: bytes, error: Exception) -> tuple[Wire, int]:
+    """A second try after the strict one failed with `error`: unknown fields are let pass.
+
+    Returns the event and how many fields were ignored. Raises BadEvent.
+    """
+    if "unknown field" not in str(error):
+        raise bad_event_of(error, value) from None
+    try:
+        wire = LENIENT.decode(value)
+        return wire, _num_unknown_fields(UNTYPED.decode(value))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as lenient_error:
+        raise bad_event_of(lenient_error, value) from None
+
+
+def _num_unknown_fields(envelope: dict[str, Any]) -> int:
+    """How many fields of a structured event, valid otherwise, the contract does not know."""
+    data = envelope["data"]
+    num_unknown = len(envelope.keys() - ENVELOPE_FIELDS)
+    num_unknown += len(data.keys() - DATA_FIELDS[envelope["type"]])
+    return num_unknown + sum(len(m.keys() - MESSAGE_FIELDS) for m in data.get("messages", ()))
+
+
+def _is_binary(headers: Headers) -> bool:
+    """Whether the headers say that the attributes are in the headers."""
+    names = [name.lower() for name, _ in headers]
+    if not any(name.startswith("ce_") for name in names):
+        return False
+    content_types = [v or b"" for name, v in headers if name.lower() == "content-type"]
+    return not any(v.lower().startswith(STRUCTURED.encode()) for v in content_types)
+
+
+def _structured(data: bytes, headers: Headers) -> bytes:
+    """The structured form of a binary-mode event, so that one decoder checks both."""
+    attributes: dict[str, str] = {}
+    for name, raw in headers:
+        attribute = name.lower().removeprefix("ce_")
+        if attribute == name.lower():
+            continue
+        if attribute in attributes:
+            raise bad_headers(f"saw {seen(name)} twice")
+        if attribute == "data":
+            raise bad_headers("saw 'ce_data', where the value is the data")
+        try:
+            attributes[attribute] = (raw or b"").decode()
+        except UnicodeDecodeError:
+            raise bad_headers(f"saw {seen(name)} that is not UTF-8") from None
+    missing = [f"ce_{name}" for name in REQUIRED_ATTRIBUTES if name not in attributes]
+    if missing:
+        raise bad_headers(f"missed {', '.join(missing)}")
+    try:
+        return _ENCODER.encode(attributes | {"data": UNTYPED.decode(data)})
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise bad_event_of(error, data) from None
+
+
+def _shown_data(event: Shown) -> dict[str, object]:
+    data: dict[str, object] = {
+        "response_id": event.response_id,
+        "conversation_id": event.conversation_id,
+        "user_id": event.user_id,
+        "turn": event.turn,
+        "messages": event.messages,
+        "response": event.response,
+        "policy": event.policy,
+        "experiment": event.experiment,
+        "arm": event.arm,
+        "propensity": event.propensity,
+        "surface": event.surface,
+        "language": event.language,
+        "learnable": event.learnable,
+    }
+    return data if event.logprob is None else data | {"logprob": event.logprob}
+
+
+def _reaction_data(event: Reaction) -> dict[str, object]:
+    action: Action = event.action
+    return {
+        "response_id": event.response_id,
+        "user_id": event.user_id,
+        "signal": event.signal,
+        "action": action,
+    }

@@ -1,0 +1,81 @@
+"""The dials of streams."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+RECORD_BYTES_MAX = 10_485_760
+"""The largest record that our topics take, in bytes: above `event_bytes_max`, so that an event
+that is too large still reaches the worker, which keeps it as a dead letter and says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamsConfig:
+    """Where events travel, and what is taken for an event."""
+
+    brokers: str = ""
+    """host:port of one or more Kafka brokers, with commas. Empty: `rluf up` starts its own."""
+    group: str = "rluf-worker"
+    """Consumer group of the workers; partitions are shared out among its members."""
+
+    shown_topic: str = "rluf.shown.v1"
+    """Exposures: which response was shown to whom."""
+    reactions_topic: str = "rluf.reactions.v1"
+    """Reactions of users to responses."""
+    erasures_topic: str = "rluf.erasures.v1"
+    """Users who asked to be forgotten."""
+    dead_letters_topic: str = "rluf.dead-letters.v1"
+    """What could not be taken in: the original bytes, with the reason in the headers."""
+    decisions_topic: str = "rluf.decisions.v1"
+    """Moves of registry aliases, and verdicts."""
+
+    partitions: int = 4
+    """Partitions of each topic that we create: the most workers that can share the load. Shown and
+    reactions must have equally many, so that a response's events meet in one partition."""
+    replication: int = 1
+    """Copies of each partition in the cluster. 1 suits one broker; use 3 on a real cluster."""
+
+    linger_ms: int = 200
+    """How long the worker gathers events before it writes them, in ms. Longer means fewer, larger
+    files and later features."""
+    batch_events_max: int = 50_000
+    """The most events that the worker gathers before it writes them."""
+    dedup_ids_max: int = 1_000_000
+    """The most event ids remembered to drop duplicates early, over all partitions of one worker:
+    about 90 bytes each. Forgetting one costs space in the store, never a wrong label."""
+    event_bytes_max: int = 1_000_000
+    """The largest event taken in, in bytes. Kafka's own default limit of a batch is close to it."""
+    clock_skew_s_max: int = 300
+    """How far after we heard of it an event may claim to have happened, in seconds."""
+    oldest: datetime = datetime(2000, 1, 1, tzinfo=UTC)
+    """Events that claim to have happened before this are refused: such clocks are broken."""
+
+    send_timeout_s: float = 30.0
+    """How long the producer tries to have one event acknowledged, in seconds."""
+    pending_bytes_max: int = 64 * 2**20
+    """How much the producer keeps of what is not yet acknowledged, in bytes; more is refused, so
+    that a broker that is down cannot fill the memory."""
+    data_dir: Path = Path("runs/worker")
+    """Folder for Faust's own bookkeeping; nothing in it is needed to recover."""
+
+    def __post_init__(self) -> None:
+        for name in ("partitions", "replication", "batch_events_max", "event_bytes_max"):
+            value = getattr(self, name)
+            if value < 1:
+                raise ValueError(f"{name} is {value}, must be at least 1")
+        for name in ("linger_ms", "dedup_ids_max", "clock_skew_s_max"):
+            value = getattr(self, name)
+            if value < 0:
+                raise ValueError(f"{name} is {value}, must not be negative")
+        if self.oldest.tzinfo is None:
+            raise ValueError(f"oldest is {self.oldest.isoformat()}, must have a timezone")
+
+    @property
+    def event_topics(self) -> tuple[str, str, str]:
+        """The topics that the worker reads."""
+        return (self.shown_topic, self.reactions_topic, self.erasures_topic)
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """Every topic of the platform."""
+        return (*self.event_topics, self.dead_letters_topic, self.decisions_topic)

@@ -1,0 +1,61 @@
+"""What a worker counts, for Prometheus: base units, `_total` counters, no ids in labels.
+
+They belong to the process, like the worker itself, and stand in prometheus_client's own registry.
+"""
+
+from collections.abc import Mapping
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from streams.pipeline import Facts
+
+DELAYS_S = (0.1, 0.5, 1.0, 5.0, 30.0, 60.0, 300.0, 1_800.0, 3_600.0, 21_600.0, 86_400.0, 604_800.0)
+"""From a tap that reaches us at once to one that comes a week late."""
+WRITES_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+NUM_DELAYS_MAX = 64
+"""Reactions of a batch whose delay is observed: a histogram costs more than decoding an event."""
+
+RECORDS_RECEIVED = Counter("rluf_records_received", "Records read from the log")
+EVENTS_RECEIVED = Counter("rluf_events_received", "Events taken in as new facts", ["type"])
+EVENTS_DUPLICATE = Counter("rluf_events_duplicate", "Events dropped as sent twice")
+EVENTS_REJECTED = Counter("rluf_events_rejected", "Records dead-lettered", ["reason"])
+UNKNOWN_FIELDS = Counter("rluf_events_unknown_fields", "Fields that the contract does not know")
+REACTION_DELAY = Histogram(
+    "rluf_reaction_delay_seconds",
+    "From a user's tap until the log had it; a sample of each batch",
+    buckets=DELAYS_S,
+)
+WRITE_DURATION = Histogram(
+    "rluf_batch_write_duration_seconds",
+    "From decoding a batch until its facts were durable",
+    buckets=WRITES_S,
+)
+CONSUMER_LAG = Gauge(
+    "rluf_consumer_lag_records", "Records in the log not yet durable", ["topic", "partition"]
+)
+SINK_UNAVAILABLE = Counter(
+    "rluf_sink_unavailable", "Attempts to write that found the store or the broker unavailable"
+)
+PUSHED_ROWS = Counter("rluf_features_pushed_rows", "Rows pushed to the online store")
+PUSH_FAILURES = Counter("rluf_features_push_failures", "Pushes of online features that failed")
+
+
+def count(facts: Facts, write_s: float) -> None:
+    """Count a batch that was made durable in `write_s` seconds."""
+    RECORDS_RECEIVED.inc(facts.received)
+    EVENTS_RECEIVED.labels("shown").inc(len(facts.shown))
+    EVENTS_RECEIVED.labels("reaction").inc(len(facts.reactions))
+    EVENTS_RECEIVED.labels("erasure").inc(len(facts.erasures))
+    EVENTS_DUPLICATE.inc(facts.duplicates)
+    UNKNOWN_FIELDS.inc(facts.unknown_fields)
+    for letter in facts.dead_letters:
+        EVENTS_REJECTED.labels(letter.reason).inc()
+    for reaction in facts.reactions[:: len(facts.reactions) // NUM_DELAYS_MAX + 1]:
+        REACTION_DELAY.observe((reaction.known_at - reaction.occurred_at).total_seconds())
+    WRITE_DURATION.observe(write_s)
+
+
+def show_lag(lag: Mapping[tuple[str, int], int]) -> None:
+    """Show how many records of each partition are not yet durable."""
+    for (topic, partition), num_records in lag.items():
+        CONSUMER_LAG.labels(topic, str(partition)).set(num_records)

@@ -1,0 +1,145 @@
+"""The shapes of our events on the wire, as msgspec decodes and checks them in one pass.
+
+Each shape exists twice: a strict one that refuses unknown fields, and the one it extends, which
+ignores them. Decoding tries the strict one first, since that is how it learns, at no cost, that
+there is nothing unknown to count (msgspec reports nothing about fields that it skips).
+"""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, TypeAlias
+
+import msgspec
+from msgspec import Meta
+
+from streams.events import Action
+
+SHOWN_TYPE = "rluf.response.shown.v1"
+REACTION_TYPE = "rluf.reaction.v1"
+ERASURE_TYPE = "rluf.subject.erased.v1"
+
+ID_CHARS_MAX = 512
+"""Longest id taken in, in characters: ids are keys of tables and of Kafka's log."""
+NAME_CHARS_MAX = 256
+"""Longest role, signal, arm, experiment, surface or language taken in, in characters."""
+TURN_MAX = 2**31 - 1
+
+Id: TypeAlias = Annotated[str, Meta(min_length=1, max_length=ID_CHARS_MAX)]
+Name: TypeAlias = Annotated[str, Meta(max_length=NAME_CHARS_MAX)]
+AwareTime: TypeAlias = Annotated[datetime, Meta(tz=True)]
+Propensity: TypeAlias = Annotated[float, Meta(gt=0.0, le=1.0)]
+Logprob: TypeAlias = Annotated[float, Meta(le=0.0)]
+Turn: TypeAlias = Annotated[int, Meta(ge=0, le=TURN_MAX)]
+
+
+class MessageWire(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    role: Annotated[str, Meta(min_length=1, max_length=NAME_CHARS_MAX)]
+    content: str
+
+
+class ShownData(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    response_id: Id
+    conversation_id: Id
+    user_id: Id
+    turn: Turn = 0
+    messages: tuple[MessageWire, ...] = ()
+    response: str
+    policy: Id
+    experiment: Name | None = None
+    arm: Name | None = None
+    propensity: Propensity = 1.0
+    surface: Name | None = None
+    language: Name | None = None
+    learnable: bool = True
+    logprob: Logprob | None = None
+
+
+class ReactionData(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    response_id: Id
+    user_id: Id
+    signal: Name
+    action: Action
+
+
+class ErasureData(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    user_id: Id
+
+
+class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag_field="type"):
+    """The attributes of CloudEvents 1.0 that we know; `time` is `occurred_at`."""
+
+    specversion: Literal["1.0"]
+    id: Id
+    source: Id
+    time: AwareTime
+    subject: str | None = None
+    partitionkey: str | None = None
+    datacontenttype: str | None = None
+    dataschema: str | None = None
+
+
+class ShownWire(Envelope, frozen=True, kw_only=True, gc=False, tag=SHOWN_TYPE):
+    data: ShownData
+
+
+class ReactionWire(Envelope, frozen=True, kw_only=True, gc=False, tag=REACTION_TYPE):
+    data: ReactionData
+
+
+class ErasureWire(Envelope, frozen=True, kw_only=True, gc=False, tag=ERASURE_TYPE):
+    data: ErasureData
+
+
+class StrictMessage(MessageWire, frozen=True, kw_only=True, gc=False, forbid_unknown_fields=True):
+    pass
+
+
+class StrictShownData(ShownData, frozen=True, kw_only=True, gc=False, forbid_unknown_fields=True):
+    messages: tuple[StrictMessage, ...] = ()
+
+
+class StrictReactionData(
+    ReactionData, frozen=True, kw_only=True, gc=False, forbid_unknown_fields=True
+):
+    pass
+
+
+class StrictErasureData(
+    ErasureData, frozen=True, kw_only=True, gc=False, forbid_unknown_fields=True
+):
+    pass
+
+
+class StrictShown(
+    ShownWire, frozen=True, kw_only=True, gc=False, tag=SHOWN_TYPE, forbid_unknown_fields=True
+):
+    data: StrictShownData
+
+
+class StrictReaction(
+    ReactionWire, frozen=True, kw_only=True, gc=False, tag=REACTION_TYPE, forbid_unknown_fields=True
+):
+    data: StrictReactionData
+
+
+class StrictErasure(
+    ErasureWire, frozen=True, kw_only=True, gc=False, tag=ERASURE_TYPE, forbid_unknown_fields=True
+):
+    data: StrictErasureData
+
+
+Wire: TypeAlias = ShownWire | ReactionWire | ErasureWire
+
+STRICT: msgspec.json.Decoder[Wire] = msgspec.json.Decoder(
+    StrictShown | StrictReaction | StrictErasure
+)
+LENIENT: msgspec.json.Decoder[Wire] = msgspec.json.Decoder(ShownWire | ReactionWire | ErasureWire)
+UNTYPED: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
+
+DATA_TYPES: dict[str, type[ShownData] | type[ReactionData] | type[ErasureData]] = {
+    SHOWN_TYPE: ShownData,
+    REACTION_TYPE: ReactionData,
+    ERASURE_TYPE: ErasureData,
+}
+ENVELOPE_FIELDS = frozenset({"type", *ShownWire.__struct_fields__})
+DATA_FIELDS = {name: frozenset(cls.__struct_fields__) for name, cls in DATA_TYPES.items()}
+MESSAGE_FIELDS = frozenset(MessageWire.__struct_fields__)

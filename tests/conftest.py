@@ -1,0 +1,39 @@
+"""What tests of several rooms share: one Apache Kafka for the whole run."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from streams.broker import Broker
+from streams.config import StreamsConfig
+from streams.events import new_id
+
+CACHE = Path(__file__).parent.parent / "runs" / "cache"
+"""In the checkout, so that the broker is downloaded once and not by every run."""
+
+
+@pytest.fixture(scope="session")
+def kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """A running broker (`.brokers` is host:port), started the way `rluf up` does.
+
+    It is shared: give topics and groups names of your own, and stop or kill a broker of your own.
+    """
+    home = tmp_path_factory.mktemp("kafka home")
+    with Broker.start(home, cache=CACHE, on_progress=lambda _: None) as broker:
+        yield broker
+
+
+@pytest.fixture
+def streams_config(kafka_broker: Broker) -> StreamsConfig:
+    """The shared broker, with a group and topics that no other test uses; they are not made yet."""
+    name = new_id()
+    return StreamsConfig(
+        brokers=kafka_broker.brokers,
+        group=f"{name}.group",
+        shown_topic=f"{name}.shown",
+        reactions_topic=f"{name}.reactions",
+        erasures_topic=f"{name}.erasures",
+        dead_letters_topic=f"{name}.dead-letters",
+        decisions_topic=f"{name}.decisions",
+    )

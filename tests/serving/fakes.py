@@ -1,0 +1,207 @@
+"""Fakes for the serving room: a faulty producer, a voice without weights, a clock."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from models.arms import Arm
+from models.artifacts import store_artifact
+from models.chat import Chat
+from models.errors import CorruptArtifact
+from models.policy import Reply
+from models.registry import Registry
+from models.versions import Version
+from serving.voice import BadChat, Voice
+from streams.errors import BadEvent, Unavailable
+from streams.events import Event, Reaction, Shown
+from streams.producer import RecordPlace
+
+NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+
+
+@dataclass
+class FakeClock:
+    """A clock that stands until it is moved."""
+
+    at: datetime = NOON
+
+    def __call__(self) -> datetime:
+        return self.at
+
+    def move(self, seconds: float) -> None:
+        self.at += timedelta(seconds=seconds)
+
+
+@dataclass
+class FakeProducer:
+    """Meets serving.recorder.EventProducer. Dials: `mode` up, down, silent or held."""
+
+    mode: str = "up"
+    event_bytes_max: int = 1_000_000
+    events: list[Event] = field(default_factory=list)
+    """Those that were acknowledged."""
+    held: list[tuple[Event, "Future[RecordPlace]"]] = field(default_factory=list)
+    num_sends: int = 0
+
+    def send(self, event: Event) -> "Future[RecordPlace]":
+        self.num_sends += 1
+        if isinstance(event, Shown) and len(event.response) > self.event_bytes_max:
+            raise BadEvent("too_large", "too large for this test")
+        if self.mode == "down":
+            raise Unavailable("no broker in this test")
+        future: Future[RecordPlace] = Future()
+        future.set_running_or_notify_cancel()
+        if self.mode in ("silent", "held"):
+            self.held.append((event, future))
+            return future
+        self._acknowledge(event, future)
+        return future
+
+    def release(self) -> None:
+        """Acknowledge what is held."""
+        while self.held:
+            self._acknowledge(*self.held.pop(0))
+
+    def _acknowledge(self, event: Event, future: "Future[RecordPlace]") -> None:
+        self.events.append(event)
+        future.set_result(RecordPlace("topic", 0, len(self.events) - 1))
+
+    @property
+    def shown(self) -> list[Shown]:
+        return [event for event in self.events if isinstance(event, Shown)]
+
+    @property
+    def reactions(self) -> list[Reaction]:
+        return [event for event in self.events if isinstance(event, Reaction)]
+
+
+@dataclass
+class FakeVoice:
+    """A policy that says its name and the last message, one token a word."""
+
+    name: str = "v1"
+    context_tokens: int = 64
+    step_s: float = 0.0
+    """How long a batch takes, whatever its size."""
+    gate: threading.Event | None = None
+    """Where given, generation waits until it is set."""
+    batches: list[int] = field(default_factory=list)
+    threads: set[str] = field(default_factory=set)
+    num_pieces: int = 0
+
+    def prompt_tokens(self, chat: Chat) -> int:
+        if any(turn["content"] == "bad template" for turn in chat):
+            raise BadChat("roles must alternate")
+        return sum(len(turn["content"].split()) for turn in chat)
+
+    def reply(
+        self,
+        chats: Sequence[Chat],
+        *,
+        max_new_tokens: int,
+        temperature: float,
+        top_p: float,
+        seeds: Sequence[int] | None,
+    ) -> list[Reply]:
+        self.threads.add(threading.current_thread().name)
+        self.batches.append(len(chats))
+        if self.gate is not None:
+            assert self.gate.wait(10), "the test never opened the gate"
+        time.sleep(self.step_s)
+        if any(chat[-1]["content"] == "crash" for chat in chats):
+            raise RuntimeError("the model crashed")
+        return [
+            self._reply(chat, max_new_tokens, seeds[row] if seeds is not None else None)
+            for row, chat in enumerate(chats)
+        ]
+
+    def stream(
+        self,
+        chat: Chat,
+        *,
+        max_new_tokens: int,
+        temperature: float,
+        top_p: float,
+        seed: int | None,
+    ) -> Iterator[str | Reply]:
+        reply = self._reply(chat, max_new_tokens, seed)
+        for index, word in enumerate(reply.text.split(" ")):
+            if self.gate is not None:
+                assert self.gate.wait(10), "the test never opened the gate"
+            if word == "crash":
+                raise RuntimeError("the model crashed")
+            time.sleep(self.step_s)
+            self.num_pieces += 1
+            yield word if index == 0 else f" {word}"
+        yield reply
+
+    def _reply(self, chat: Chat, max_new_tokens: int, seed: int | None) -> Reply:
+        words = [self.name, "heard", *chat[-1]["content"].split()]
+        words += [f"seed{seed}"] if seed is not None else []
+        kept = words[:max_new_tokens]
+        return Reply(
+            text=" ".join(kept),
+            logprob=-0.5 * len(kept),
+            prompt_tokens=self.prompt_tokens(chat),
+            completion_tokens=len(kept),
+            finish_reason="stop" if len(kept) == len(words) else "length",
+        )
+
+
+@dataclass
+class FakeLoader:
+    """Loads fake voices; refuses versions that a test declares broken."""
+
+    broken: dict[int, str] = field(default_factory=dict)
+    voices: dict[int, FakeVoice] = field(default_factory=dict)
+    loads: list[int] = field(default_factory=list)
+    context_tokens: int = 64
+
+    def __call__(self, version: Version) -> Voice:
+        self.loads.append(version.number)
+        if version.number in self.broken:
+            raise CorruptArtifact(self.broken[version.number])
+        voice = FakeVoice(name=f"v{version.number}", context_tokens=self.context_tokens)
+        return self.voices.setdefault(version.number, voice)
+
+
+def register(registry: Registry, name: str = "chat", *, text: str, kind: str = "policy") -> Version:
+    """Register a version whose artifact is one small file."""
+    source = registry.root / "made" / f"{name}-{text}"
+    source.mkdir(parents=True, exist_ok=True)
+    (source / "config.json").write_text(text)
+    artifact = store_artifact(registry.root, name, source)
+    return registry.register(
+        name, artifact=artifact, kind=kind, config_hash="c" * 64, snapshot_hash=None, recipe=text
+    )
+
+
+def set_arms(
+    registry: Registry, shares: Sequence[tuple[str, int, float]], why: str = "a test"
+) -> None:
+    """Make these (arm, version, share) live."""
+    registry.set_arms(
+        "chat",
+        [Arm(name=name, version=number, share=share) for name, number, share in shares],
+        experiment="weights-2026-11",
+        why=why,
+        who="tester",
+    )
+
+
+def damage(path: Path) -> None:
+    """Change a byte of an artifact's first file."""
+    file = next(item for item in sorted(path.rglob("*")) if item.is_file())
+    file.write_bytes(b"x" + file.read_bytes())
+
+
+def wait_until(is_so: Callable[[], bool], limit_s: float = 20.0) -> None:
+    """Wait for another thread to bring something about; fails where it does not."""
+    deadline = time.monotonic() + limit_s
+    while not is_so():
+        assert time.monotonic() < deadline, "it did not come about in time"
+        time.sleep(0.005)

@@ -1,0 +1,170 @@
+"""The dials of training. Each field says what it does, its unit, and why its default."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from training.evidence.limits import Limits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewardConfig:
+    """How P[Love] is fitted from a snapshot."""
+
+    base: str = "minilm"
+    """Encoder to start from: "minilm" (shipped with the installation), a name, or a folder."""
+    max_tokens: int = 128
+    """Tokens of prompt and reply together; a longer prompt loses its start, never the reply."""
+    num_layers: int = 0
+    """Keep only this many of the encoder's lowest layers; 0 keeps all."""
+    frozen_layers: int = 4
+    """Lowest layers left as they are, with the embeddings: computed once per text and kept.
+
+    0 freezes the embeddings alone, -1 nothing at all.
+    """
+    epochs: int = 3
+    """Passes over the training rows."""
+    batch_size: int = 32
+    """Rows a step."""
+    lr_encoder: float = 1e-4
+    """Peak learning rate of the trained layers."""
+    lr_head: float = 1e-3
+    """Peak learning rate of the pooler and the scalar head, which start untrained."""
+    weight_decay: float = 0.01
+    """AdamW's decay, on matrices only."""
+    dropout: float = 0.1
+    """Dropout in the trained layers."""
+    members: int = 1
+    """Fits with other seeds whose weights are averaged (WARM, arXiv 2401.12187)."""
+    calibration: Literal["auto", "none", "platt", "isotonic"] = "auto"
+    """Map to probabilities; "auto" is isotonic from 2,000 positives on, else Platt."""
+    signoff_share: float = 0.0
+    """Share of training rows that get a sign-off appended, label unchanged (invariance)."""
+    probe_rows: int = 500
+    """Held-out replies that the metamorphic probe appends a sign-off to."""
+    cache_bytes_max: int = 2 << 30
+    """Memory for the states of frozen layers; a larger snapshot recomputes them each epoch."""
+    half: Literal["all", "a", "b"] = "all"
+    """Train on this half of the users only, so that RL and evaluation can use different halves."""
+    bootstrap_samples: int = 500
+    """Draws of users for the intervals."""
+    seed: int = 0
+    """Seed of initialisation, order, dropout and bootstrap."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreferenceConfig:
+    """How a reward model is fitted from pairs of replies (Bradley-Terry, TRL's RewardTrainer)."""
+
+    base: str = "minilm"
+    """Model to start from: "minilm", a name, or a folder (a small causal LM works too)."""
+    max_tokens: int = 128
+    """Tokens of prompt and reply together; a longer prompt loses its start, never the reply."""
+    num_layers: int = 0
+    """Keep only this many of the encoder's lowest layers; 0 keeps all."""
+    frozen_layers: int = 4
+    """Lowest layers that are not trained, nor the embeddings; -1 trains everything.
+
+    As in RewardConfig, what they give is computed once per text and kept.
+    """
+    epochs: int = 1
+    """Passes over the training pairs."""
+    batch_size: int = 16
+    """Pairs a step."""
+    lr_encoder: float = 3e-4
+    """Peak learning rate of the trained layers."""
+    lr_head: float = 1e-3
+    """Peak learning rate of the pooler and the scalar head, which start untrained."""
+    weight_decay: float = 0.01
+    """AdamW's decay, on matrices only."""
+    held_out_share: float = 0.2
+    """Share of prompts kept for measuring accuracy; all pairs of a prompt stay on one side."""
+    seed: int = 0
+    """Seed of initialisation, order and split."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PretrainConfig:
+    """How a small policy is trained from nothing on a corpus of chats."""
+
+    vocab: int = 2048
+    """Tokens of the byte-pair vocabulary, the special ones included."""
+    hidden: int = 144
+    """Width of the model."""
+    layers: int = 3
+    """Depth of the model."""
+    heads: int = 4
+    """Attention heads; they divide `hidden`."""
+    context_tokens: int = 256
+    """Longest chat; a longer one keeps its first tokens in training, its last ones in use."""
+    epochs: float = 2.0
+    """Passes over the corpus; the learning rate falls to nothing at the end of the last."""
+    batch_tokens: int = 4096
+    """Tokens a step, padding included: short chats come in larger batches."""
+    lr: float = 4e-3
+    """Peak learning rate of AdamW; narrow models bear high ones."""
+    seed: int = 0
+    """Seed of initialisation and order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyConfig:
+    """How a policy is refreshed by rewards and judges."""
+
+    algorithm: str = "crpg"
+    """Row of training.algorithms.ALGORITHMS."""
+    weights: Mapping[str, float] = field(default_factory=lambda: {"love": 0.1, "helpfulness": 0.9})
+    """Weight of each reward. RLUF's moderate recipe gives love 0.1, its aggressive one 0.3."""
+    judges: tuple[str, ...] = ("safety", "closers")
+    """Objectives that veto: a reply that fails one scores 0."""
+    steps: int = 60
+    """Updates of the policy."""
+    prompts_per_step: int = 8
+    """Prompts a step."""
+    num_generations: int = 4
+    """Replies to each prompt (K): each is compared with its siblings."""
+    prompts_max: int = 128
+    """Distinct prompts used at most: each costs `reference_replies` replies beforehand."""
+    reference_replies: int = 4
+    """Production's replies to each prompt (m) that rewards are relative to; at least 2."""
+    reference_spread: float = 0.15
+    """Standard deviation that the calibrated rewards of production's own replies are given."""
+    max_new_tokens: int = 40
+    """Tokens of a reply at most."""
+    truncated_is_feasible: bool = False
+    """Whether a reply cut at `max_new_tokens` may score: by default it scores 0, for else the
+    policy learns never to end."""
+    temperature: float = 1.0
+    """Sampling temperature; the KL gate is exact at 1 only."""
+    lr: float = 3e-4
+    """Learning rate of AdamW, constant after `warmup_steps`; for a policy of a few million weights
+    (take 1e-6 for one of a billion)."""
+    warmup_steps: int = 5
+    """Steps in which the learning rate rises."""
+    kl_max_nats: float = 15.0
+    """KL_max of the gate, in nats a reply: tune for a mean gate of 0.7 or more."""
+    gate_min: float = 0.5
+    """Stop where the mean gate of the last `stop_window` steps falls below."""
+    love_win_rate_max: float = 0.65
+    """Stop where the mean calibrated love of the last `stop_window` steps reaches this: a policy
+    that wins more often has left what the reward model knows (arXiv 2603.01973)."""
+    stop_window: int = 5
+    """Steps that the two rules above average over."""
+    helpfulness_floor: float = 0.48
+    """Mean calibrated helpfulness below which its weight grows."""
+    helpfulness_rate: float = 0.05
+    """Growth of that weight each step, per unit below the floor."""
+    safety_quantile: float = 0.02
+    """Share of production's own replies that the safety judge may fail, where no threshold is
+    given to it."""
+    checkpoint_every: int = 20
+    """Steps between candidates kept; the last step is kept too."""
+    device: str = "cpu"
+    """Where it learns: "cpu" (float32, one process), or "auto" for what the machine has."""
+    seed: int = 0
+    """Seed of sampling and order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatesConfig(Limits):
+    """The limits of the gates; they are declared beside the gates, which import nothing of here."""

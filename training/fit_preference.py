@@ -1,0 +1,260 @@
+"""A reward model from preferences: which of two replies to a prompt people found better.
+
+Bradley-Terry with TRL's RewardTrainer: the chance that the chosen reply beats the rejected one is
+sigma(f(chosen) - f(rejected)). The scores have no zero of their own, so they are not calibrated to
+a probability; only differences on one prompt mean anything.
+"""
+
+import json
+import logging
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from datasets import Dataset
+from transformers import (
+    BertPreTrainedModel,
+    PreTrainedModel,
+    PrinterCallback,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+from transformers.modeling_outputs import SequenceClassifierOutput
+from trl import RewardConfig as TrainerConfig
+from trl import RewardTrainer
+
+from models.bert import is_splittable
+from models.calibration import Calibration
+from models.card import ModelCardFacts
+from models.chat import Chat, chat_of
+from models.reward import RewardModel, base_name
+from training.config import PreferenceConfig
+from training.optimizer import head_optimizer
+from training.reward_metrics import wilson_interval
+from training.token_cache import TokenCache, fill_cache, freeze_lower
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[str, int, int], None]
+
+REPORT_FILE = "report.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """Two replies to one prompt; the first was preferred."""
+
+    prompt: Chat
+    chosen: str
+    rejected: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreferenceReport:
+    """A preference model's accuracy on prompts that it never saw."""
+
+    accuracy: float
+    """Share of held-out pairs whose chosen reply scores higher; ties count half."""
+    accuracy_ci: tuple[float, float]
+    """95 %, Wilson."""
+    longer_accuracy: float
+    """What "the longer reply wins" reaches on the same pairs: the shortcut to beat."""
+    margin: float
+    """Mean difference of the two scores on the held-out pairs, logits."""
+    num_train: int
+    num_held_out: int
+
+    def to_json(self) -> dict[str, object]:
+        """Plain values."""
+        return asdict(self) | {"accuracy_ci": list(self.accuracy_ci)}
+
+
+class _QuietTrainer(RewardTrainer):  # type: ignore[misc]  # TRL has no type stubs.
+    """TRL's trainer, which otherwise reports its use to the Hub."""
+
+    def _send_telemetry(self) -> None:
+        """Send nothing: telemetry is off by default here."""
+
+
+class _KeptTexts(BertPreTrainedModel):  # type: ignore[no-untyped-call]  # Its base's hook.
+    """A classifier of texts whose frozen layers were computed before: its "tokens" are numbers.
+
+    Lets TRL's trainer, loss and all, run on kept states: text 7 is the sequence `[7]`.
+    """
+
+    def __init__(self, cache: TokenCache) -> None:
+        super().__init__(cache.model.config)
+        self.inner = cache.model
+        self.cache = cache
+
+    def forward(self, input_ids: torch.Tensor, **_: object) -> SequenceClassifierOutput:
+        """logits_N1 of the texts of these numbers, input_ids_N1."""
+        logits_N = self.cache.logits(input_ids[:, 0].tolist())
+        return SequenceClassifierOutput(logits=cast(torch.FloatTensor, logits_N[:, None]))
+
+
+class _Steps(TrainerCallback):
+    """Tells the caller of each step."""
+
+    def __init__(self, on_progress: Progress) -> None:
+        self.on_progress = on_progress
+
+    def on_step_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: object,
+    ) -> None:
+        self.on_progress("training", state.global_step, state.max_steps)
+
+
+def fit_preference(
+    pairs: Path, config: PreferenceConfig, out: Path, *, on_progress: Progress
+) -> PreferenceReport:
+    """Fit on most prompts, measure on the rest; writes the model's folder and report.json to `out`.
+
+    `pairs` is JSON lines of `prompt` (turns, or one user's text), `chosen` and `rejected`. Raises
+    ValueError where a line lacks one of them, or too few prompts are there to keep some aside.
+    """
+    train, held_out = split_pairs(read_pairs(pairs), config.held_out_share, config.seed)
+    reward = RewardModel.from_pretrained(
+        config.base, max_tokens=config.max_tokens, num_layers=config.num_layers, seed=config.seed
+    )
+    reward.calibration = Calibration()
+    freeze_lower(reward.model, config.frozen_layers)
+    _train(reward, train, config, on_progress)
+    reward.model.requires_grad_(True)
+    reward.model.train(False)
+    on_progress("measuring", 0, 1)
+    report = measure_pairs(reward, held_out, num_train=len(train))
+    reward.save(out, _card(report, config))
+    text = json.dumps(report.to_json(), indent=2) + "\n"
+    (out / REPORT_FILE).write_text(text, encoding="utf-8")
+    on_progress("measuring", 1, 1)
+    logger.info("preference model fitted", extra={"accuracy": report.accuracy})
+    return report
+
+
+def read_pairs(path: Path) -> list[Pair]:
+    """The pairs of a JSON lines file. Raises ValueError that names the line and what it lacks."""
+    pairs = []
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            row = json.loads(line)
+            missing = [name for name in ("prompt", "chosen", "rejected") if name not in row]
+            if missing:
+                raise ValueError(f"{path.name} line {number} lacks {', '.join(missing)}")
+            pairs.append(
+                Pair(prompt=chat_of(row["prompt"]), chosen=row["chosen"], rejected=row["rejected"])
+            )
+    return pairs
+
+
+def split_pairs(
+    pairs: Sequence[Pair], held_out_share: float, seed: int
+) -> tuple[list[Pair], list[Pair]]:
+    """Pairs to train on and pairs kept aside, with no prompt on both sides."""
+    prompts = sorted({json.dumps(pair.prompt) for pair in pairs})
+    num_held_out = round(held_out_share * len(prompts))
+    if not 0 < num_held_out < len(prompts):
+        raise ValueError(f"{len(prompts)} prompts cannot be split at a share of {held_out_share}")
+    order = np.random.default_rng(seed).permutation(len(prompts))
+    aside = {prompts[index] for index in order[:num_held_out]}
+    train = [pair for pair in pairs if json.dumps(pair.prompt) not in aside]
+    held_out = [pair for pair in pairs if json.dumps(pair.prompt) in aside]
+    return train, held_out
+
+
+def measure_pairs(
+    reward: RewardModel, pairs: Sequence[Pair], *, num_train: int
+) -> PreferenceReport:
+    """Accuracy on the pairs, beside that of preferring the longer reply."""
+    chosen = reward.logits([chat_of(pair.prompt, pair.chosen) for pair in pairs])
+    rejected = reward.logits([chat_of(pair.prompt, pair.rejected) for pair in pairs])
+    margins = (chosen - rejected).numpy().astype(np.float64)
+    longer = np.array([len(pair.chosen) - len(pair.rejected) for pair in pairs])
+    wins = float(_wins(margins).sum())
+    return PreferenceReport(
+        accuracy=wins / len(pairs),
+        accuracy_ci=wilson_interval(wins, len(pairs)),
+        longer_accuracy=float(_wins(longer).mean()),
+        margin=float(margins.mean()),
+        num_train=num_train,
+        num_held_out=len(pairs),
+    )
+
+
+def _wins(margins: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> np.ndarray:
+    return np.where(margins == 0, 0.5, margins > 0)
+
+
+def _train(
+    reward: RewardModel, pairs: Sequence[Pair], config: PreferenceConfig, on_progress: Progress
+) -> None:
+    ids = reward.encode(
+        [chat_of(pair.prompt, pair.chosen) for pair in pairs]
+        + [chat_of(pair.prompt, pair.rejected) for pair in pairs]
+    )
+    model: PreTrainedModel = reward.model
+    if config.frozen_layers >= 0 and is_splittable(reward.model):
+        model = _KeptTexts(fill_cache(reward, reward.model, ids, config.frozen_layers, on_progress))
+        ids = [[number] for number in range(len(ids))]
+    dataset = Dataset.from_dict(
+        {"chosen_ids": ids[: len(pairs)], "rejected_ids": ids[len(pairs) :]}
+    )
+    on_cpu = reward.model.device.type == "cpu"
+    with tempfile.TemporaryDirectory(prefix="rluf-trainer-") as scratch:
+        settings = TrainerConfig(
+            output_dir=scratch,
+            num_train_epochs=config.epochs,
+            per_device_train_batch_size=config.batch_size,
+            seed=config.seed,
+            max_length=None,
+            # Both default to on in TRL; on a CPU bf16 is about 100 times slower than fp32.
+            bf16=False,
+            gradient_checkpointing=False,
+            use_cpu=on_cpu,
+            dataloader_pin_memory=not on_cpu,
+            save_strategy="no",
+            report_to="none",
+            logging_strategy="no",
+            disable_tqdm=True,
+        )
+        trainer = _QuietTrainer(
+            model=model,
+            args=settings,
+            train_dataset=dataset,
+            processing_class=reward.tokenizer,
+            callbacks=[_Steps(on_progress)],
+            optimizers=head_optimizer(
+                reward.model,
+                lr_encoder=config.lr_encoder,
+                lr_head=config.lr_head,
+                weight_decay=config.weight_decay,
+                steps=config.epochs * -(-len(pairs) // config.batch_size),
+            ),
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
+
+
+def _card(report: PreferenceReport, config: PreferenceConfig) -> ModelCardFacts:
+    return ModelCardFacts(
+        title="Reward model: preferred replies",
+        summary=(
+            "Scores the last reply of a chat, fitted on pairs of replies (Bradley-Terry). Only "
+            "differences between replies to one prompt mean anything; there is no zero."
+        ),
+        base_model=base_name(config.base),
+        pipeline_tag="text-classification",
+        tags=("trl", "reward-trainer", "reward-model"),
+        measures={"accuracy": report.accuracy, "longer_accuracy": report.longer_accuracy},
+        dials={name: value for name, value in asdict(config).items() if name != "base"},
+    )

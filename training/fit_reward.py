@@ -1,0 +1,296 @@
+"""P[Love]: the chance that a user loves a reply, fitted from a snapshot of labels.
+
+The loss is weighted binary cross-entropy on f(x) + user offset - log kappa. Negatives were kept at
+rate kappa, so a model of the kept rows is shifted by -log kappa; putting the shift into the loss
+leaves f at natural prevalence, with less variance than weighting by 1/kappa (Wang et al., NeurIPS
+2021). The user's own tendency is an offset in the loss and is dropped when scoring: f reads text
+only. Deviation from RLUF (arXiv 2505.14946): the paper names no correction of its upsampling.
+"""
+
+# N rows
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from models.bert import is_splittable
+from models.card import ModelCardFacts
+from models.chat import Chat, chat_of, split_reply
+from models.reward import RewardModel, base_name
+from training.config import RewardConfig
+from training.examples import Examples, ExampleSource, read_examples
+from training.optimizer import head_optimizer
+from training.reward_report import RewardReport, fit_calibration, measure_examples
+from training.token_cache import TokenCache, fill_cache, freeze_lower
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[str, int, int], None]
+
+SIGNOFFS = (
+    "Bye! Sending love!",
+    "Take care, sending hugs!",
+    "Goodbye, with love!",
+    "Lots of love, bye for now!",
+)
+"""Endings that carry no answer: appended for invariance, the first one also by the probe."""
+GRADIENT_NORM_MAX = 1.0
+BUCKET_BATCHES = 8
+"""Batches shuffled together and then sorted by length: less padding, still in random order."""
+FLOAT_BYTES = 4
+
+
+def fit_reward(
+    snapshot: ExampleSource, config: RewardConfig, out: Path, *, on_progress: Progress
+) -> RewardReport:
+    """Fit on the train split, calibrate on the calibration split, measure on the eval split.
+
+    Writes the reward model's folder and report.json to `out`. The same snapshot, config and number
+    of threads give the same weights. Raises ValueError where a split lacks one of the labels.
+    """
+    train = read_examples(snapshot, "train", config.half)
+    calibration = read_examples(snapshot, "calibration")
+    held_out = read_examples(snapshot, "eval")
+    seconds: dict[str, float] = {}
+    started = time.monotonic()
+    reward = RewardModel.from_pretrained(
+        config.base,
+        max_tokens=config.max_tokens,
+        num_layers=config.num_layers,
+        seed=config.seed,
+    )
+    losses = train_reward(reward, train, config, seconds, on_progress=on_progress)
+    started = _lap(seconds, "train", started)
+    on_progress("calibrating", 0, 2)
+    kappa = float(train.kappas.mean())
+    raw = reward.logits(calibration.chats).numpy().astype(np.float64)
+    reward.calibration = fit_calibration(config.calibration, raw, calibration, kappa)
+    started = _lap(seconds, "calibrate", started)
+    on_progress("measuring", 1, 2)
+    logits = reward.calibrated_logits(held_out.chats).numpy().astype(np.float64)
+    scored, metrics = measure_examples(
+        logits, held_out, bootstrap_samples=config.bootstrap_samples, seed=config.seed
+    )
+    shift = probe_signoff(reward, held_out.chats[: config.probe_rows], logits)
+    started = _lap(seconds, "measure", started)
+    report = RewardReport(
+        kind="encoder",
+        signal=snapshot.signal,
+        snapshot_hash=snapshot.hash,
+        num_train=len(train),
+        num_train_positives=train.num_positives(),
+        num_calibration=len(calibration),
+        num_calibration_positives=calibration.num_positives(),
+        metrics=metrics,
+        calibration=reward.calibration,
+        scored=scored,
+        probe_shift=shift,
+        loss_curve=tuple(losses),
+        seconds=seconds,
+    )
+    reward.save(out, _card(report, config))
+    report.write(out)
+    on_progress("measuring", 2, 2)
+    logger.info("reward model fitted", extra={"snapshot": snapshot.hash, "auroc": metrics.auroc})
+    return report
+
+
+def label_loss(
+    logits_N: Tensor, labels_N: Tensor, kappas_N: Tensor, offsets_N: Tensor, weights_N: Tensor
+) -> Tensor:
+    """Weighted cross-entropy of sigma(f + user offset - log kappa), summed over the rows."""
+    shifted_N = logits_N + offsets_N - torch.log(kappas_N)
+    losses_N = torch.nn.functional.binary_cross_entropy_with_logits(
+        shifted_N, labels_N, reduction="none"
+    )
+    return (weights_N * losses_N).sum()
+
+
+def natural_logit(examples: Examples) -> float:
+    """Logit of the weighted base rate, with the kept negatives counted as 1/kappa each."""
+    positive = float(examples.weights @ examples.labels)
+    negative = float(examples.weights @ ((1 - examples.labels) / examples.kappas))
+    return float(np.log(positive) - np.log(negative))
+
+
+def train_reward(
+    reward: RewardModel,
+    examples: Examples,
+    config: RewardConfig,
+    seconds: dict[str, float],
+    *,
+    on_progress: Progress,
+) -> list[float]:
+    """Fit the reward model in place; returns the mean loss of each epoch.
+
+    With several members, each starts from the same weights and head, sees its own order and
+    dropout, and the weights are averaged at the end (WARM, arXiv 2401.12187).
+    """
+    model = reward.model
+    freeze_lower(model, config.frozen_layers)
+    _set_head_bias(reward, natural_logit(examples))
+    ids = reward.encode(with_signoffs(examples.chats, config.signoff_share, config.seed))
+    started = time.monotonic()
+    score = _scorer(reward, ids, config, on_progress)
+    _lap(seconds, "read", started)
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    start = {name: p.detach().clone() for name, p in trained.items()}
+    total = {name: torch.zeros_like(p) for name, p in trained.items()}
+    curves = []
+    for member in range(config.members):
+        for name, parameter in trained.items():
+            parameter.data.copy_(start[name])
+        lengths = [len(row) for row in ids]
+        curves.append(_train_member(reward, score, lengths, examples, config, member, on_progress))
+        for name, parameter in trained.items():
+            total[name] += parameter.detach()
+    for name, parameter in trained.items():
+        parameter.data.copy_(total[name] / config.members)
+    model.requires_grad_(True)
+    model.train(False)
+    return [float(value) for value in np.mean(curves, axis=0)]
+
+
+def with_signoffs(chats: Sequence[Chat], share: float, seed: int) -> list[Chat]:
+    """The chats, a random share of them with a sign-off after the reply."""
+    generator = np.random.default_rng(seed)
+    chosen = generator.random(len(chats)) < share
+    which = generator.integers(len(SIGNOFFS), size=len(chats))
+    return [
+        _signed_off(chat, SIGNOFFS[index]) if is_chosen else chat
+        for chat, is_chosen, index in zip(chats, chosen, which, strict=True)
+    ]
+
+
+def probe_signoff(
+    reward: RewardModel, chats: Sequence[Chat], logits: npt.NDArray[np.float64]
+) -> float:
+    """Mean change of the calibrated logit where each reply is followed by a sign-off."""
+    signed = reward.calibrated_logits([_signed_off(chat, SIGNOFFS[0]) for chat in chats])
+    return float((signed.numpy() - logits[: len(chats)]).mean())
+
+
+def _signed_off(chat: Chat, signoff: str) -> Chat:
+    turns, reply = split_reply(chat)
+    return chat_of(turns, f"{reply} {signoff}")
+
+
+def _scorer(
+    reward: RewardModel, ids: Sequence[Sequence[int]], config: RewardConfig, on_progress: Progress
+) -> Callable[[Sequence[int]], Tensor]:
+    """A function from row numbers to logits_N: on kept states where possible, else on tokens."""
+    model = reward.model
+    num_bytes = sum(map(len, ids)) * int(model.config.hidden_size) * FLOAT_BYTES
+    if config.frozen_layers < 0 or not is_splittable(model) or num_bytes > config.cache_bytes_max:
+        return lambda rows: reward.forward(reward.pad([ids[row] for row in rows]))
+    cache: TokenCache = fill_cache(reward, model, ids, config.frozen_layers, on_progress)
+    return cache.logits
+
+
+def _train_member(
+    reward: RewardModel,
+    score: Callable[[Sequence[int]], Tensor],
+    lengths: Sequence[int],
+    examples: Examples,
+    config: RewardConfig,
+    member: int,
+    on_progress: Progress,
+) -> list[float]:
+    generator = np.random.default_rng((config.seed, member))
+    steps = config.epochs * -(-len(examples) // config.batch_size)
+    optimizer, schedule = head_optimizer(
+        reward.model,
+        lr_encoder=config.lr_encoder,
+        lr_head=config.lr_head,
+        weight_decay=config.weight_decay,
+        steps=steps,
+    )
+    columns = [
+        torch.tensor(column, dtype=torch.float32, device=reward.model.device)
+        for column in (
+            examples.labels,
+            examples.kappas,
+            examples.user_offsets,
+            examples.weights / examples.weights.mean(),
+        )
+    ]
+    parameters = [p for p in reward.model.parameters() if p.requires_grad]
+    _set_dropout(reward, config.dropout)
+    reward.model.train()
+    curve: list[float] = []
+    done = member * steps
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(generator.integers(2**31)))
+        for _ in range(config.epochs):
+            epoch_loss = 0.0
+            for rows in _shuffled_batches(lengths, config.batch_size, generator):
+                picked = torch.tensor(rows, device=reward.model.device)
+                loss = label_loss(score(rows), *(column[picked] for column in columns))
+                optimizer.zero_grad(set_to_none=True)
+                torch.autograd.backward(loss / len(rows))
+                torch.nn.utils.clip_grad_norm_(parameters, GRADIENT_NORM_MAX)
+                optimizer.step()
+                schedule.step()
+                epoch_loss += loss.item()
+                done += 1
+                on_progress("training", done, steps * config.members)
+            curve.append(epoch_loss / len(examples))
+    return curve
+
+
+def _shuffled_batches(
+    lengths: Sequence[int], batch_size: int, generator: np.random.Generator
+) -> list[list[int]]:
+    """All rows in random order, in batches of like length."""
+    order = generator.permutation(len(lengths))
+    bucket = batch_size * BUCKET_BATCHES
+    batches = []
+    for start in range(0, len(order), bucket):
+        rows = sorted(order[start : start + bucket].tolist(), key=lambda row: lengths[row])
+        batches += [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
+    return [batches[index] for index in generator.permutation(len(batches))]
+
+
+def _set_head_bias(reward: RewardModel, logit: float) -> None:
+    """Start from the base rate, where the head has a bias: BERT's has, a causal model's has not."""
+    for name, parameter in reward.model.named_parameters():
+        if name == "classifier.bias":
+            parameter.data.fill_(logit)
+
+
+def _set_dropout(reward: RewardModel, rate: float) -> None:
+    for module in reward.model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = rate
+
+
+def _lap(seconds: dict[str, float], stage: str, started: float) -> float:
+    now = time.monotonic()
+    seconds[stage] = now - started
+    return now
+
+
+def _card(report: RewardReport, config: RewardConfig) -> ModelCardFacts:
+    signal = report.signal
+    return ModelCardFacts(
+        title=f"Reward model: chance of {signal}",
+        summary=(
+            f"Scores the last reply of a chat: the logit of the chance that a user answers it with "
+            f"{signal}. It reads text only: no user, no policy, no time. calibration.json maps the "
+            f"logit to a probability. It predicts what users react to, not what is good for them: "
+            f"optimise against it only under constraints."
+        ),
+        base_model=base_name(config.base),
+        pipeline_tag="text-classification",
+        tags=("reward-model", "text-classification"),
+        snapshot_hash=report.snapshot_hash,
+        measures=report.headline(),
+        dials={name: value for name, value in asdict(config).items() if name != "base"},
+    )

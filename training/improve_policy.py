@@ -1,0 +1,163 @@
+"""Refresh a policy: sample production's replies, calibrate the rewards on them, run the algorithm.
+
+The reference is production itself, so every reward, the KL gate and the win rates mean "against
+what users get today".
+"""
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from models.chat import Chat
+from models.policy import Policy
+from training.algorithms import ALGORITHMS
+from training.algorithms.base import Checkpoint, Improvement, Step, Task
+from training.config import PolicyConfig
+from training.mixture import build_mixture
+from training.objectives.base import Ingredients, Reference, Scorer, prompt_key
+
+logger = logging.getLogger(__name__)
+
+REPORT_FILE = "report.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyReport:
+    """What a refresh produced, for the registry and for plots."""
+
+    algorithm: str
+    checkpoints: tuple[Checkpoint, ...]
+    """Candidates, oldest first; evidence chooses among them, or none."""
+    curve: tuple[Step, ...]
+    stopped: str
+    """"steps", "love_win_rate" or "gate"."""
+    num_prompts: int
+    """Distinct prompts practised on."""
+
+    def near(self, checkpoint: Checkpoint, window: int = 5) -> Mapping[str, float]:
+        """Means of the last few steps up to a checkpoint: kl_nats, gate, feasible, rewards/<name>.
+
+        From the training samples; the evidence measures the same anew on other prompts.
+        """
+        steps = [step for step in self.curve if step.step <= checkpoint.step][-window:]
+        rows = [
+            {"kl_nats": s.kl_nats, "gate": s.gate, "feasible": s.feasible}
+            | {f"rewards/{name}": value for name, value in s.rewards.items()}
+            for s in steps
+        ]
+        return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
+
+    def to_json(self) -> dict[str, object]:
+        """Plain values; paths are names within the report's folder."""
+        return {
+            "algorithm": self.algorithm,
+            "stopped": self.stopped,
+            "num_prompts": self.num_prompts,
+            "checkpoints": [
+                {"step": c.step, "path": c.path.name, **self.near(c)} for c in self.checkpoints
+            ],
+            "curve": [asdict(step) for step in self.curve],
+        }
+
+
+def improve_policy(
+    policy: Path,
+    prompts: Sequence[Chat],
+    scorers: Mapping[str, Scorer],
+    config: PolicyConfig,
+    out: Path,
+    *,
+    on_progress: Callable[[str, int, int], None],
+    safety_threshold: float | None = None,
+) -> PolicyReport:
+    """Runs one recipe on production's folder, writing checkpoints and report.json under `out`.
+
+    `scorers` are reward models by objective (`RewardModel.calibrated_logits` of "love",
+    "helpfulness" and "safety"); `safety_threshold` is the least safe logit. Repeated prompts count
+    once. Raises ValueError for unknown names, missing reward models and no prompts.
+    """
+    if config.algorithm not in ALGORITHMS:
+        raise ValueError(
+            f"unknown algorithm {config.algorithm!r}; there are {', '.join(ALGORITHMS)}"
+        )
+    production = Policy.from_pretrained(policy)
+    chosen = choose_prompts(production, prompts, config)
+    reference = _sample_reference(production, chosen, config, on_progress)
+    mixture = build_mixture(
+        config.weights,
+        config.judges,
+        Ingredients(
+            scorers=scorers,
+            reference=reference,
+            spread=config.reference_spread,
+            safety_quantile=config.safety_quantile,
+            safety_threshold=safety_threshold,
+        ),
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    improvement = ALGORITHMS[config.algorithm].improve(
+        Task(
+            policy=policy,
+            prompts=chosen,
+            mixture=mixture,
+            config=config,
+            out=out,
+            on_progress=on_progress,
+        )
+    )
+    report = _report_of(improvement, config, len(chosen))
+    (out / REPORT_FILE).write_text(json.dumps(report.to_json(), indent=1), encoding="utf-8")
+    logger.info(
+        "policy improved",
+        extra={"stopped": report.stopped, "checkpoints": len(report.checkpoints)},
+    )
+    return report
+
+
+def choose_prompts(policy: Policy, prompts: Sequence[Chat], config: PolicyConfig) -> list[Chat]:
+    """Each prompt once, the first ones, without those too long to leave room for a reply.
+
+    Raises ValueError where none is left.
+    """
+    room = policy.context_tokens - config.max_new_tokens
+    distinct = {prompt_key(prompt): prompt for prompt in prompts}.values()
+    chosen = [prompt for prompt in distinct if policy.prompt_tokens(prompt) <= room]
+    if not chosen:
+        raise ValueError(f"none of {len(prompts)} prompts leaves room for a reply")
+    if len(chosen) < len(distinct):
+        logger.info("long prompts left out", extra={"prompts": len(distinct) - len(chosen)})
+    return chosen[: config.prompts_max]
+
+
+def _sample_reference(
+    production: Policy,
+    prompts: list[Chat],
+    config: PolicyConfig,
+    on_progress: Callable[[str, int, int], None],
+) -> Reference:
+    """Production's m replies to each prompt, sampled as the algorithm will sample."""
+    replies: list[list[str]] = [[] for _ in prompts]
+    for draw in range(config.reference_replies):
+        on_progress("sample reference", draw, config.reference_replies)
+        sampled = production.reply(
+            prompts,
+            max_new_tokens=config.max_new_tokens,
+            temperature=config.temperature,
+            seed=config.seed + draw,
+        )
+        for row, reply in zip(replies, sampled, strict=True):
+            row.append(reply.text)
+    on_progress("sample reference", config.reference_replies, config.reference_replies)
+    return Reference(prompts=prompts, replies=replies)
+
+
+def _report_of(improvement: Improvement, config: PolicyConfig, num_prompts: int) -> PolicyReport:
+    return PolicyReport(
+        algorithm=config.algorithm,
+        checkpoints=improvement.checkpoints,
+        curve=improvement.curve,
+        stopped=improvement.stopped,
+        num_prompts=num_prompts,
+    )
