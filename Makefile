@@ -48,5 +48,8 @@ format: $(STAMP) ## Let ruff format the code and sort the imports
 bench-streams: $(STAMP) ## Measure the worker beside plain Faust agents; writes benchmarks/results/streams.json
 	@$(BIN)/python -m benchmarks.streams
 
+screenshots: $(STAMP) ## Take docs/images/*.png from a finished demo (needs a Chromium)
+	@HF_HUB_OFFLINE=1 $(BIN)/python scripts/screenshots.py
+
 clean: ## Remove what the demo wrote (not the virtual environment, not the cached downloads)
 	@rm -rf runs/demo

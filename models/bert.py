@@ -38,15 +38,55 @@ def upper_logits(
     model: BertForSequenceClassification, hidden_NTD: Tensor, mask_NT: Tensor, num_lower: int
 ) -> Tensor:
     """logits_N from token states after the lowest `num_lower` layers."""
+    assert model.bert.pooler is not None
+    first_ND = upper_first(model, hidden_NTD, mask_NT, num_lower)
+    pooled_ND = model.bert.pooler(first_ND[:, None])
+    logits_N1: Tensor = model.classifier(model.dropout(pooled_ND))
+    return logits_N1[:, 0]
+
+
+def upper_first(
+    model: BertForSequenceClassification, hidden_NTD: Tensor, mask_NT: Tensor, num_lower: int
+) -> Tensor:
+    """The first token's state after all layers, first_ND: what pooler and head read."""
     layers = cast(list[BertLayer], list(model.bert.encoder.layer[num_lower:]))
     mask_N11T = _attention_mask(mask_NT)
     for layer in layers[:-1]:
         hidden_NTD = layer(hidden_NTD, mask_N11T)
     first_N1D = _first_token(layers[-1], hidden_NTD, mask_N11T) if layers else hidden_NTD[:, :1]
+    return first_N1D[:, 0]
+
+
+def attend_evenly(model: BertForSequenceClassification) -> None:
+    """Let the last layer's tokens look at all tokens alike, until training says otherwise.
+
+    Sentence encoders were trained on the mean of their tokens; their first token alone knows little
+    of the text, and in a model cut to its lowest layers next to nothing. Without a query every
+    token has the same weight, so the first token becomes that mean, and can learn better.
+    """
+    layer = cast(BertLayer, model.bert.encoder.layer[-1])
+    query = layer.attention.self.query
+    nn.init.zeros_(query.weight)
+    nn.init.zeros_(query.bias)
+
+
+def set_head(
+    model: BertForSequenceClassification,
+    *,
+    mean_D: Tensor,
+    std_D: Tensor,
+    gain: float,
+    weight_D: Tensor,
+    bias: float,
+) -> None:
+    """Make pooler and head the linear model weight·tanh(gain·(first − mean)/std) + bias."""
     assert model.bert.pooler is not None
-    pooled_ND = model.bert.pooler(first_N1D)
-    logits_N1: Tensor = model.classifier(model.dropout(pooled_ND))
-    return logits_N1[:, 0]
+    dense = model.bert.pooler.dense
+    with torch.no_grad():
+        dense.weight.copy_(torch.diag(gain / std_D))
+        dense.bias.copy_(-gain * mean_D / std_D)
+        model.classifier.weight.copy_(weight_D[None])
+        model.classifier.bias.fill_(bias)
 
 
 def _first_token(layer: BertLayer, hidden_NTD: Tensor, mask_N11T: Tensor) -> Tensor:

@@ -47,11 +47,14 @@ class RewardModel:
         tokenizer: PreTrainedTokenizerBase,
         calibration: Calibration,
         max_tokens: int,
+        is_fitted: bool,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.calibration = calibration
         self.max_tokens = max_tokens
+        self.is_fitted = is_fitted
+        """Whether the head was loaded with the model: else it is fresh, and says nothing yet."""
 
     @classmethod
     def from_pretrained(
@@ -84,9 +87,9 @@ class RewardModel:
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
         config.pad_token_id = tokenizer.pad_token_id
+        is_fitted = CALIBRATION_KEY in config.to_dict()
         if max_tokens is None:
-            saved = CALIBRATION_KEY in config.to_dict()
-            max_tokens = int(tokenizer.model_max_length) if saved else MAX_TOKENS
+            max_tokens = int(tokenizer.model_max_length) if is_fitted else MAX_TOKENS
         tokenizer.model_max_length = max_tokens
         with torch.random.fork_rng(devices=[]), _without_load_report():
             torch.manual_seed(seed)
@@ -98,6 +101,7 @@ class RewardModel:
             tokenizer=tokenizer,
             calibration=read_calibration(Path(source)),
             max_tokens=max_tokens,
+            is_fitted=is_fitted,
         )
 
     def encode(self, chats: Sequence[Chat]) -> list[list[int]]:

@@ -11,23 +11,20 @@ Rooms are imported inside the verbs, so that `rluf --help` answers at once.
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
-import click
 import typer
 
 from rluf.console import Console
-from rluf.settings import BadSettings, Settings, load_settings, plain
+from rluf.settings import BadSettings, as_toml, load_settings, plain
 
 if TYPE_CHECKING:
     from models.registry import Registry
 
 REFUSED = 3
-UNAVAILABLE = 4
-INTERRUPTED = 130
 
 RecipeOption = Annotated[
     list[str] | None,
@@ -53,34 +50,25 @@ app.add_typer(features_app, name="features")
 
 
 def main() -> None:
-    """Run the command; turn a fault into a clear line and an exit code."""
-    console = Console(as_json=False)
+    """Run the command; turn a fault into a clear line and an exit code.
+
+    Typer itself exits where a verb is done (0), refused, interrupted, or wrongly used (2).
+    """
     try:
-        app(standalone_mode=False)
-    except typer.Exit as done:
-        sys.exit(done.exit_code)
-    except (typer.Abort, KeyboardInterrupt):
-        console.say("interrupted")
-        sys.exit(INTERRUPTED)
-    except BrokenPipeError:
-        sys.exit(0)
-    except click.ClickException as fault:
-        fault.show()
-        sys.exit(fault.exit_code)
+        app()
     except Exception as fault:
         from rluf.faults import exit_code_of
 
         code = exit_code_of(fault)
         if code is None:
             raise  # A mistake of ours: the traceback is the message.
-        console.fail(str(fault))
+        Console(as_json=False).fail(str(fault))
         sys.exit(code)
 
 
 @app.command()
 def up(recipe: RecipeOption = None, scheduler: bool = True) -> None:
     """Start broker, worker, API and scheduler, and keep them running until Ctrl-C."""
-    import signal
     import threading
 
     from rluf.local import ALL, supervised
@@ -88,7 +76,6 @@ def up(recipe: RecipeOption = None, scheduler: bool = True) -> None:
 
     console = Console(as_json=False)
     settings = prepare(load_settings(recipe or ()), migrate_first=True)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with supervised(
         settings,
         say=console.say,
@@ -165,7 +152,14 @@ def replay(
     console = Console(as_json=json)
     settings = prepare(load_settings(recipe or ()), migrate_first=True)
     with console.progress() as on_progress:
-        report = send(settings, file, wait=wait, say=console.say, on_progress=on_progress)
+        report = send(
+            settings,
+            file,
+            recipes=recipe or (),
+            wait=wait,
+            say=console.say,
+            on_progress=on_progress,
+        )
     console.emit(report, text=report.summary())
 
 
@@ -338,7 +332,7 @@ def migrate(recipe: RecipeOption = None, json: JsonOption = False) -> None:
 def show_settings(recipe: RecipeOption = None, json: JsonOption = False) -> None:
     """Print every setting in force, after recipe and environment."""
     settings = load_settings(recipe or ())
-    Console(as_json=json).emit(settings, text=_as_toml(settings))
+    Console(as_json=json).emit(settings, text=as_toml(settings))
 
 
 @app.command()
@@ -393,25 +387,3 @@ def _usage(text: str) -> NoReturn:
 
 def _utc(at: datetime | None) -> datetime | None:
     return at if at is None or at.tzinfo is not None else at.replace(tzinfo=UTC)
-
-
-def _as_toml(settings: Settings) -> str:
-    lines: list[str] = []
-
-    def walk(tree: dict[str, object], path: str) -> None:
-        values = {k: v for k, v in tree.items() if not isinstance(v, dict)}
-        if path and values:
-            lines.append(f"\n[{path}]")
-        lines.extend(f"{key} = {_toml_value(value)}" for key, value in values.items())
-        for key, value in tree.items():
-            if isinstance(value, dict):
-                walk(value, f"{path}.{key}" if path else key)
-
-    walk(plain(asdict(settings)), "")
-    return "\n".join(lines)
-
-
-def _toml_value(value: object) -> str:
-    import json
-
-    return "''" if value is None else json.dumps(value, ensure_ascii=False)

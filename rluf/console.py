@@ -32,15 +32,16 @@ class Console:
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
         self._out = RichConsole(highlight=False, soft_wrap=True)
-        self._err = RichConsole(stderr=True, highlight=False)
+        self._err = RichConsole(stderr=True, highlight=False, soft_wrap=True)
 
     def say(self, text: str) -> None:
-        """Remark on what is going on."""
-        self._err.print(text)
+        """Remark on what is going on; a line in [bold]…[/bold] is a heading, the rest is plain."""
+        plain_text = text.removeprefix("[bold]").removesuffix("[/bold]")
+        self._err.print(plain_text, markup=False, style="bold" if plain_text != text else None)
 
     def fail(self, text: str) -> None:
         """Say what went wrong."""
-        self._err.print(f"[bold red]error[/bold red] {_escape(text)}")
+        self._err.print(f"[bold red]error:[/bold red] {_escape(text)}")
 
     def emit(self, value: object, *, text: str | Table | None = None) -> None:
         """Give the result: the JSON value, or what is nicer to read."""

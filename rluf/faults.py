@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import errno
 
-from models.errors import Conflict, ModelsError
+from models.errors import Conflict, ModelsError, NotFound
 from models.errors import Unavailable as RegistryUnavailable
 from rluf.findings import DemoFailed
-from rluf.local import AlreadyUp, ChildFailed
+from rluf.local import AlreadyUp, ChildFailed, PortTaken
 from rluf.settings import BadSettings
-from streams.errors import BadEvent, Unavailable
+from streams.errors import BadEvent, CannotStart, Unavailable
 
 FAULT, USAGE, UNAVAILABLE = 1, 2, 4
 
@@ -24,12 +24,15 @@ EXIT_CODES: dict[type[Exception], int] = {
     NotADirectoryError: USAGE,
     PermissionError: USAGE,
     ValueError: USAGE,
+    NotFound: USAGE,
     RegistryUnavailable: UNAVAILABLE,
     Conflict: UNAVAILABLE,
     ModelsError: FAULT,
     ChildFailed: FAULT,
     DemoFailed: FAULT,
     AlreadyUp: UNAVAILABLE,
+    PortTaken: UNAVAILABLE,
+    CannotStart: UNAVAILABLE,
     Unavailable: UNAVAILABLE,
 }
 

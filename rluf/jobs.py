@@ -26,13 +26,14 @@ from training.config import (
 )
 from training.evidence.gates import gate_reward
 from training.evidence.gates import judge_policy as judge_measures
-from training.evidence.offline import Scorer, draw_samples, examine
+from training.evidence.offline import draw_samples, examine
 from training.evidence.report import Measure, Verdict
 from training.evidence.sentinels import watch
 from training.fit_preference import fit_preference as fit_pairs
 from training.fit_reward import fit_reward as fit_love
 from training.improve_policy import improve_policy as improve
 from training.pretrain_policy import pretrain_policy as pretrain
+from training.shared_trunk import share_trunk
 
 OnStage = Callable[[str, int, int], None]
 
@@ -99,9 +100,9 @@ def improve_policy(
     config: PolicyConfig,
 ) -> dict[str, Any]:
     """Refresh a policy by its rewards and judges; every checkpoint is a candidate."""
-    scorers = {
-        name: RewardModel.from_pretrained(path).calibrated_logits for name, path in rewards.items()
-    }
+    scorers = share_trunk(
+        {name: RewardModel.from_pretrained(path) for name, path in rewards.items()}
+    )
     report = improve(policy, prompts, scorers, config, out, on_progress=on_progress)
     return {
         "report": report.to_json(),
@@ -126,10 +127,9 @@ def judge_policy(
 
     Where no checkpoint passes all gates, the last one is chosen, to be registered as refused.
     """
-    judges: dict[str, Scorer] = {
-        role: RewardModel.from_pretrained(rewards[name]).calibrated_logits
-        for role, name in JUDGES.items()
-    }
+    judges = share_trunk(
+        {role: RewardModel.from_pretrained(rewards[name]) for role, name in JUDGES.items()}
+    )
     today = Policy.from_pretrained(production)
     judged = []
     for number, checkpoint in enumerate(checkpoints, 1):

@@ -11,19 +11,21 @@ import fcntl
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
 from urllib.error import URLError
 
 from rluf.settings import Settings
 from streams.broker import Broker
+from streams.errors import CannotStart
 
 RESTARTS_MAX = 5
 """Restarts of one child within RESTART_WINDOW_S before the supervisor gives up."""
@@ -38,6 +40,10 @@ ALL = ("worker", "api", "scheduler")
 
 class AlreadyUp(RuntimeError):
     """Another supervisor holds this home."""
+
+
+class PortTaken(RuntimeError):
+    """Another program listens where the API is to listen."""
 
 
 class ChildFailed(RuntimeError):
@@ -55,6 +61,8 @@ class Child:
     ready_file: Path | None = None
     process: subprocess.Popen[bytes] | None = None
     died_at: list[float] = field(default_factory=list)
+    is_awaited: bool = False
+    """Whether it was started again and has not been seen ready since."""
 
     def start(self, environment: Mapping[str, str]) -> None:
         """Start it with its output appended to its log."""
@@ -92,10 +100,7 @@ class Child:
 
     def cause_of_death(self) -> str:
         """Say what ended it, in words."""
-        code = self.process.returncode if self.process is not None else None
-        if code is not None and code < 0:
-            return f"killed by {signal.Signals(-code).name}"
-        return f"exit code {code}"
+        return _in_words(self.process.returncode if self.process is not None else None)
 
     def stop(self) -> None:
         """Ask it to drain, then insist."""
@@ -154,6 +159,7 @@ class Supervisor:
         self.stopping = threading.Event()
         self.brokers = settings.streams.brokers
         self._environment: dict[str, str] = {}
+        self._broker_died_at: list[float] = []
         self._lock: IO[bytes] | None = None
 
     @property
@@ -163,9 +169,16 @@ class Supervisor:
         return f"http://{serving.host}:{serving.port}"
 
     def start(self, *, recipes: Sequence[str] = (), only: Sequence[str] = ALL) -> None:
-        """Bring everything up, in order, each ready before the next. Raises ChildFailed."""
+        """Bring everything up, in order, each ready before the next.
+
+        Raises AlreadyUp, PortTaken, CannotStart, ChildFailed.
+        """
         home = self.settings.home
         self._take_lock(home)
+        if "api" in only:
+            serving = self.settings.serving
+            port = require_free_port(serving.host, serving.port)
+            self.settings = replace(self.settings, serving=replace(serving, port=port))
         if not self.brokers:
             self.broker = Broker.start(
                 home / "kafka", cache=self.settings.cache, on_progress=self.say
@@ -191,13 +204,16 @@ class Supervisor:
             self._wait_ready(child)
 
     def watch(self) -> None:
-        """Keep everything running until `stop` is asked for. Raises ChildFailed."""
+        """Keep everything running until `stop` is asked for. Raises ChildFailed, CannotStart."""
         while not self.stopping.wait(POLL_S):
             if self.broker is not None and self.broker.poll() is not None:
                 self._restart_broker()
             for child in self.children:
                 if child.has_died():
                     self._restart(child)
+                elif child.is_awaited and child.is_ready():
+                    child.is_awaited = False
+                    self._say_ready(child)
 
     def stop(self) -> None:
         """Stop everything, the broker last so that the others can drain."""
@@ -232,13 +248,14 @@ class Supervisor:
                     f" its log {child.log} ends with:\n{child.last_words()}"
                 )
             time.sleep(POLL_S / 2)
+        self._say_ready(child)
+
+    def _say_ready(self, child: Child) -> None:
         assert child.process is not None
         self.say(f"{child.name}: ready (pid {child.process.pid})")
 
     def _restart(self, child: Child) -> None:
-        now = time.monotonic()
-        child.died_at = [at for at in child.died_at if now - at < RESTART_WINDOW_S] + [now]
-        count = len(child.died_at)
+        count = _count_death(child.died_at)
         self.say(f"{child.name} died: {child.cause_of_death()}. Its log ends with:")
         self.say(child.last_words())
         if count > RESTARTS_MAX:
@@ -250,11 +267,18 @@ class Supervisor:
         if self.stopping.wait(min(8.0, 0.5 * 2 ** (count - 1))):
             return
         child.start(self._environment)
+        child.is_awaited = True
         self._write_state()
 
     def _restart_broker(self) -> None:
         assert self.broker is not None
-        self.say(f"broker died: exit code {self.broker.poll()}; restarting on the same log")
+        count, cause = _count_death(self._broker_died_at), _in_words(self.broker.poll())
+        if count > RESTARTS_MAX:
+            raise ChildFailed(
+                f"the broker died {count} times in {RESTART_WINDOW_S:.0f} s ({cause});"
+                f" giving up. Its log: {self.broker.log_path}"
+            )
+        self.say(f"broker died: {cause}; restarting on the same log ({count} of {RESTARTS_MAX})")
         port = int(self.brokers.rsplit(":", 1)[1])
         self.broker = Broker.start(
             self.settings.home / "kafka",
@@ -290,6 +314,36 @@ class Supervisor:
         temporary.replace(path)
 
 
+def require_free_port(host: str, port: int) -> int:
+    """Give the port, or a free one for 0. Raises PortTaken."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        family, kind, protocol, _, address = found[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            return int(probe.getsockname()[1])
+    except OSError as fault:
+        raise PortTaken(
+            f"cannot listen on port {port} of {host} ({fault.strerror}); stop the program that"
+            " does, or choose another port with RLUF_SERVING__PORT (0 takes a free one)"
+        ) from None
+
+
+def _in_words(code: int | None) -> str:
+    """Say what an exit status means."""
+    if code is not None and code < 0:
+        return f"killed by {signal.Signals(-code).name}"
+    return f"exit code {code}"
+
+
+def _count_death(died_at: list[float]) -> int:
+    """Note that it died now; give how often it did within RESTART_WINDOW_S."""
+    now = time.monotonic()
+    died_at[:] = [at for at in died_at if now - at < RESTART_WINDOW_S] + [now]
+    return len(died_at)
+
+
 def read_state(home: Path) -> dict[str, object] | None:
     """Give what the running `rluf up` of this home wrote about itself, or None."""
     path = home / "up.json"
@@ -312,14 +366,22 @@ def supervised(
     recipes: Sequence[str] = (),
     only: Sequence[str] = ALL,
 ) -> Iterator[Supervisor]:
-    """Everything up inside the block and watched by a thread; everything down after it."""
+    """Everything up inside the block and watched by a thread; everything down after it.
+
+    Call it in the main thread: SIGINT and SIGTERM end the block, and so does a ChildFailed.
+    """
     supervisor = Supervisor(settings, say=say)
-    faults: list[ChildFailed] = []
+    faults: list[ChildFailed | CannotStart] = []
+    # A shell starts a background job with SIGINT ignored; then nothing could end the block.
+    before = {
+        number: signal.signal(number, signal.default_int_handler)
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
 
     def watch() -> None:
         try:
             supervisor.watch()
-        except ChildFailed as fault:
+        except (ChildFailed, CannotStart) as fault:
             faults.append(fault)
             os.kill(os.getpid(), signal.SIGINT)
 
@@ -330,6 +392,9 @@ def supervised(
     except KeyboardInterrupt:
         if faults:
             raise faults[0] from None
+        say("stopping")
         raise
     finally:
         supervisor.stop()
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from features.views import query
 from rluf.local import read_state, supervised
@@ -14,9 +15,12 @@ from rluf.settings import Settings
 from rluf.steps import OnProgress
 from streams.errors import Unavailable
 from streams.producer import Producer
-from streams.replay import replay_file
+from streams.replay import read_events, replay_file
 from streams.topics import ensure_topics, lag
 
+DRAIN_WARN_S = 10.0
+"""Without any progress for this long, we say that we wait: a worker that was killed takes as long
+to be missed by the group and replaced."""
 DRAIN_STALL_S = 60.0
 """Without any progress for this long, waiting for the worker ends with an error."""
 
@@ -27,7 +31,12 @@ class Replayed:
 
     file: str
     sent: int
+    refused: int
+    """Lines larger than Kafka takes; they are not in the log."""
     seconds: float
+    """From the first event sent until all were stored, or only sent where we did not wait."""
+    seconds_starting: float
+    """Before that, until broker and worker were up; about 0 where they ran already."""
     behind: int
     """Events that the worker has not stored yet; 0 where we waited."""
     shown: int
@@ -43,7 +52,9 @@ class Replayed:
         labels = ", ".join(f"{count:,} {signal}" for signal, count in self.labels_on.items())
         return (
             f"sent {self.sent:,} events of {self.file} in {self.seconds:.1f} s"
-            f" ({self.behind} not stored yet)\n"
+            f" ({self.behind:,} not stored yet)"
+            + (f"; {self.refused:,} lines were too large to send" if self.refused else "")
+            + "\n"
             f"the store holds {self.shown:,} exposures and {self.reactions:,} reactions,"
             f" folded into {labels or 'no'} labels; {self.dangling:,} labels are dangling,"
             f" {self.dead_letters:,} dead letters"
@@ -54,22 +65,31 @@ def replay(
     settings: Settings,
     file: Path,
     *,
+    recipes: Sequence[str],
     wait: bool,
     say: Callable[[str], None],
     on_progress: OnProgress,
 ) -> Replayed:
-    """Send `file`; start a broker and a worker for it where none runs. Raises Unavailable."""
-    if not file.is_file():
-        raise FileNotFoundError(f"no file {file}; give CloudEvents, one a line (.jsonl, .jsonl.gz)")
+    """Send `file`; start a broker and a worker for it where none runs.
+
+    `recipes` are those that `settings` were read with, for the worker. Raises ValueError or
+    FileNotFoundError for a file that holds no events, before anything is started, and Unavailable.
+    """
+    _check(file)
     state = read_state(settings.home)
     brokers = settings.streams.brokers or (str(state["brokers"]) if state else "")
-    began = time.monotonic()
-    alone = not brokers
-    with supervised(settings, say=say, only=("worker",)) if alone else nullcontext() as supervisor:
+    starting_at = time.monotonic()
+    alone = (
+        nullcontext()
+        if brokers
+        else supervised(settings, say=say, recipes=recipes, only=("worker",))
+    )
+    with alone as supervisor:
         if supervisor is not None:
             brokers = supervisor.brokers
         streams = replace(settings.streams, brokers=brokers)
         ensure_topics(streams)
+        began = time.monotonic()
         producer = Producer(streams)
         try:
             report = replay_file(
@@ -81,31 +101,62 @@ def replay(
             producer.flush(60.0)
         finally:
             producer.close()
-        behind = _wait_drained(replace(settings, streams=streams), on_progress) if wait else -1
-    return _count(settings, file, report.sent, time.monotonic() - began, behind)
+        if wait:
+            _wait_drained(replace(settings, streams=streams), say, on_progress)
+        behind = sum(lag(streams).values())
+        seconds = time.monotonic() - began
+    return Replayed(
+        file=file.name,
+        sent=report.sent,
+        refused=report.refused,
+        seconds=round(seconds, 1),
+        seconds_starting=round(began - starting_at, 1),
+        behind=behind,
+        **_count(settings.home),
+    )
 
 
-def _wait_drained(settings: Settings, on_progress: OnProgress) -> int:
-    """Wait until the worker has committed everything; give what is left, which is 0."""
+def _check(file: Path) -> None:
+    if not file.is_file():
+        what = "a folder" if file.is_dir() else "no file"
+        raise FileNotFoundError(
+            f"{file} is {what}; give CloudEvents, one a line (.jsonl, .jsonl.gz)"
+        )
+    if next(read_events(file), None) is None:
+        raise ValueError(f"{file} holds no events")
+
+
+def _wait_drained(settings: Settings, say: Callable[[str], None], on_progress: OnProgress) -> None:
+    """Wait until the worker has committed everything. Raises Unavailable where it stands still."""
     start = behind = sum(lag(settings.streams).values())
     moved_at = time.monotonic()
+    is_warned = False
     while behind > 0:
         on_progress("replay", "stored", start - behind, start)
         time.sleep(0.2)
         now = sum(lag(settings.streams).values())
         if now != behind:
-            behind, moved_at = now, time.monotonic()
-        elif time.monotonic() - moved_at > DRAIN_STALL_S:
+            behind, moved_at, is_warned = now, time.monotonic(), False
+            continue
+        stalled_s = time.monotonic() - moved_at
+        if stalled_s > DRAIN_WARN_S and not is_warned:
+            is_warned = True
+            say(
+                f"no event was stored for {DRAIN_WARN_S:.0f} s, {behind:,} are left; is a worker"
+                f" running (`rluf worker`)? Waiting up to {DRAIN_STALL_S:.0f} s"
+            )
+        if stalled_s > DRAIN_STALL_S:
             raise Unavailable(
                 f"the worker is {behind} events behind and has not moved for"
                 f" {DRAIN_STALL_S:.0f} s; is one running? see {settings.home / 'logs'}"
             )
-    return behind
+    on_progress("replay", "stored", start, start)
 
 
-def _count(settings: Settings, file: Path, sent: int, seconds: float, behind: int) -> Replayed:
+def _count(home: Path) -> dict[str, Any]:
+    """Count what the store holds, by the names of Replayed."""
     (row,) = query(
-        settings.home,
+        home,
         """
         SELECT (SELECT count(*) FROM shown) AS shown,
                (SELECT count(*) FROM reactions) AS reactions,
@@ -114,14 +165,7 @@ def _count(settings: Settings, file: Path, sent: int, seconds: float, behind: in
         """,
     ).to_pylist()
     labels = query(
-        settings.home,
+        home,
         "SELECT signal, count(*) AS n FROM labels WHERE value GROUP BY signal ORDER BY n DESC",
     ).to_pylist()
-    return Replayed(
-        file=file.name,
-        sent=sent,
-        seconds=round(seconds, 1),
-        behind=behind,
-        labels_on={row["signal"]: row["n"] for row in labels},
-        **row,
-    )
+    return {**row, "labels_on": {label["signal"]: label["n"] for label in labels}}

@@ -11,16 +11,19 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from rluf.charts import Whisker, bars, reliability, timeline, whiskers
+from rluf.charts import Box, Whisker, bars, graph, reliability, strip, timeline, whiskers
+from rluf.wording import NO_BREAK, NONE, change, number, share, tell
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 PHASES = {
     "setup": "set up",
-    "round_0": "round 0",
-    "refresh": "refresh",
-    "round_1": "round 1",
+    "round_0": "round 0: users meet the baseline",
+    "refresh": "refresh: learn and judge",
+    "round_1": "round 1: users meet all versions",
     "report": "report",
 }
+STEPS_SHOWN = 8
+"""Steps of the refresh that get a bar of their own; the rest share one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,19 +48,45 @@ def render(facts: Mapping[str, Any]) -> str:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined
     )
-    environment.filters["percent"] = percent
-    environment.filters["signed"] = signed
-    environment.filters["number"] = number
+    environment.filters.update(
+        share=share,
+        change=change,
+        number=number,
+        count=_count,
+        when=_when,
+        short=_short,
+        whole=_whole,
+    )
     return environment.get_template("report.html").render(
         facts=facts,
+        decision=verdict_line(facts),
         headline=headline(facts),
+        measures={
+            policy["version"]: [_measure_row(measure) for measure in policy["measures"]]
+            for policy in facts["policies"]
+        },
+        reasons={policy["version"]: _reasons(policy) for policy in facts["policies"]},
         love_chart=_love_chart(facts["policies"]),
         lift_chart=_lift_chart(facts["policies"]),
         calibration_chart=_calibration_chart(facts["reward"]),
         funnel_chart=_funnel_chart(facts["events"]),
         timeline_chart=_timeline_chart(facts["phases"], facts["wall_seconds"]),
-        lineage=_lineage(facts["lineage"]),
+        steps_chart=_steps_chart(facts["turn"]["seconds"]),
+        lineage_chart=_lineage_chart(lineage := _lineage(facts["lineage"])),
+        lineage=list(lineage.values()),
+        history=_history(facts["history"]),
     )
+
+
+def verdict_line(facts: Mapping[str, Any]) -> str:
+    """Say what was decided, in one sentence."""
+    decision, (baseline, *candidates) = facts["decision"], facts["policies"]
+    if decision["done"] and decision["version"] != baseline["version"]:
+        recipe = next(c["recipe"] for c in candidates if c["version"] == decision["version"])
+        return f"{decision['version']} ({recipe}) was promoted: {decision['action']}."
+    if not decision["done"]:
+        return f"Refused: {decision['action']}. {baseline['version']} stays live."
+    return f"No candidate was promoted: {baseline['version']} stays live."
 
 
 def headline(facts: Mapping[str, Any]) -> str:
@@ -67,11 +96,11 @@ def headline(facts: Mapping[str, Any]) -> str:
     for policy in candidates:
         low, high = policy["love_lift_ci"]
         told.append(
-            f"{policy['recipe']} {signed(policy['love_lift'])}"
-            f" [{signed(low)}, {signed(high)}], {policy['verdict']} by its gates"
+            f"{policy['recipe']} {change(policy['love_lift'])}"
+            f" [{change(low)}, {change(high)}], {policy['verdict']} by its gates"
         )
     return (
-        f"Love rate of the baseline {percent(baseline['love_rate'])}; relative change:"
+        f"Love rate of the baseline {share(baseline['love_rate'])}; relative change:"
         f" {'; '.join(told)}."
     )
 
@@ -94,12 +123,12 @@ def summarise(facts: Mapping[str, Any]) -> str:
     ]
     for policy in facts["policies"]:
         interval = policy["love_lift_ci"]
-        between = f"[{signed(interval[0])}, {signed(interval[1])}]" if interval else ""
+        between = f"[{change(interval[0])}, {change(interval[1])}]" if interval else ""
         lines.append(
             f"{policy['version'] + ' ' + policy['recipe']:<22.22}"
-            f"{percent(policy['love_rate']):>10}{signed(policy['love_lift']):>9}  {between:<19}"
-            f"{percent(policy['helpfulness_win_rate']):>8}"
-            f"{percent(policy['safety_violation_rate']):>8}{percent(policy['closer_rate']):>9}"
+            f"{share(policy['love_rate']):>10}{change(policy['love_lift']):>9}  {between:<19}"
+            f"{share(policy['helpfulness_win_rate']):>8}"
+            f"{share(policy['safety_violation_rate']):>8}{share(policy['closer_rate']):>9}"
             f"{number(policy['kl_nats']):>7}  {policy['verdict']}"
         )
         lines.extend(f"{'':<22}  - {reason}" for reason in policy["reasons"])
@@ -108,29 +137,14 @@ def summarise(facts: Mapping[str, Any]) -> str:
         f"{facts['wall_seconds']:.0f} s, peak {facts['peak_rss_mb']:,} MB, seed {facts['seed']},"
         f" snapshot {facts['snapshot_hash'][:12]}. {facts['synthetic']}",
     ]
-    return "\n".join(lines)
-
-
-def percent(value: float | None) -> str:
-    """Give 0.1234 as 12.3 %."""
-    return "–" if value is None else f"{value * 100:.1f} %"
-
-
-def signed(value: float | None) -> str:
-    """Give 0.1234 as +12.3 %."""
-    return "–" if value is None else f"{value * 100:+.1f} %"
-
-
-def number(value: float | None, digits: int = 3) -> str:
-    """Give a number with few digits."""
-    return "–" if value is None else f"{value:.{digits}g}"
+    return "\n".join(lines).replace(NO_BREAK, " ")
 
 
 def _love_chart(policies: Sequence[Mapping[str, Any]]) -> str:
     rows = [
         Whisker(
             label=policy["recipe"],
-            note=f"{policy['version']}, n {policy['num_shown']:,}",
+            note=policy["version"],
             value=policy["love_rate"],
             low=policy["love_rate_ci"][0],
             high=policy["love_rate_ci"][1],
@@ -141,7 +155,7 @@ def _love_chart(policies: Sequence[Mapping[str, Any]]) -> str:
     return whiskers(
         rows,
         title="Love rate per policy version",
-        axis="share of responses that got a love",
+        axis="loved share of shown replies; dashed: the baseline",
         reference=policies[0]["love_rate"],
     )
 
@@ -150,6 +164,7 @@ def _lift_chart(policies: Sequence[Mapping[str, Any]]) -> str:
     rows = [
         Whisker(
             label=policy["recipe"],
+            note=policy["version"],
             value=policy["love_lift"],
             low=policy["love_lift_ci"][0],
             high=policy["love_lift_ci"][1],
@@ -172,19 +187,21 @@ def _calibration_chart(reward: Mapping[str, Any]) -> str:
         (b["predicted"], b["observed"], b["low"], b["high"], b["num_rows"])
         for b in reward["reliability"]
     ]
-    return reliability(bins, title="P[love]: predicted against observed on later users")
+    return reliability(
+        bins, title="Reliability of P[love]: predicted against observed love on later users"
+    )
 
 
 def _funnel_chart(events: Mapping[str, Any]) -> str:
     funnel = events["funnel"]
     rows = [
-        ("acknowledged", events["produced"], "by the API"),
-        ("stored", events["stored"], f"{events['duplicates']:,} re-sends folded"),
-        ("shown", funnel["shown"], ""),
-        ("reactions", funnel["reactions"], "add and remove"),
-        ("loved, now", funnel["labels_on"], f"{funnel['mistaps']:,} mis-taps set aside"),
+        ("acknowledged by the API", events["produced"], f"{events['duplicates']:,} sent again"),
+        ("stored, each once", events["stored"], ""),
+        ("replies shown", funnel["shown"], ""),
+        ("reactions", funnel["reactions"], "given or taken back"),
+        ("reactions that stand", funnel["labels_on"], f"{funnel['mistaps']:,} mis-taps set aside"),
         ("dead letters", events["rejected"], "kept with their reason"),
-        ("lost", events["lost"], ""),
+        ("lost", events["lost"], "acknowledged, not stored"),
     ]
     return bars(rows, title="What became of the events")
 
@@ -196,18 +213,108 @@ def _timeline_chart(phases: Mapping[str, float], total: float) -> str:
     return timeline(rows, title="Where the time went")
 
 
-def _lineage(trees: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Flatten each version's tree into indented rows."""
-    rows: list[dict[str, Any]] = []
+def _steps_chart(seconds: Mapping[str, float]) -> str:
+    steps = sorted(seconds.items(), key=lambda item: -item[1])
+    rows = [(name.replace("-", " "), took, "") for name, took in steps[:STEPS_SHOWN]]
+    if rest := steps[STEPS_SHOWN:]:
+        rows.append((f"{len(rest)} more steps", sum(took for _, took in rest), ""))
+    return bars(rows, title="Steps of the refresh, longest first", unit="s")
 
-    def walk(node: Mapping[str, Any], depth: int) -> None:
-        rows.append({**node, "depth": depth})
-        for parent in node.get("parents", []):
-            walk(parent, depth + 1)
+
+def _measure_row(measure: Mapping[str, Any]) -> dict[str, Any]:
+    told = tell(measure)
+    picture = strip(measure["value"], measure["low"], measure["high"], told.limits)
+    return {"told": told, "strip": picture}
+
+
+def _lineage(trees: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Give each thing that the versions come from once, by name: older ones first."""
+    found: dict[str, dict[str, Any]] = {}
+
+    def walk(node: Mapping[str, Any]) -> None:
+        for parent in node["parents"]:
+            walk(parent)
+        found.setdefault(
+            node["ref"], {**node, "made_of": [parent["ref"] for parent in node["parents"]]}
+        )
 
     for tree in trees.values():
-        walk(tree, 0)
-    return rows
+        walk(tree)
+    return found
+
+
+def _lineage_chart(nodes: Mapping[str, Mapping[str, Any]]) -> str:
+    """Draw the versions and the snapshots that taught them; a snapshot that already taught a parent
+    gets no second line."""
+    boxes: dict[str, Box] = {}
+    used = {name for node in nodes.values() for name in node["made_of"]}
+    for name, node in nodes.items():
+        parents = tuple(node["made_of"])
+        snapshot = node["snapshot"]
+        if snapshot:
+            source = f"snapshot {_short(snapshot['hash'])}"
+            boxes.setdefault(
+                source, Box(name="snapshot", note=_short(snapshot["hash"]), parents=())
+            )
+            if not any(source in boxes[parent].parents for parent in parents):
+                parents = (*parents, source)
+        boxes[name] = Box(
+            name=name,
+            note=node["recipe"] if name not in used else _short(node["artifact"]["hash"]),
+            parents=parents,
+            is_result=name not in used,
+        )
+    return graph(boxes, title="What each version was made of")
+
+
+def _reasons(policy: Mapping[str, Any]) -> list[str]:
+    """Give why a policy was refused; a broken measure in the units of the table below it."""
+    told = {f"{measure['name']} is ": tell(measure) for measure in policy["measures"]}
+    reasons = []
+    for reason in policy["reasons"]:
+        found = next((t for start, t in told.items() if reason.startswith(start)), None)
+        if found is None:
+            reasons.append(reason)
+            continue
+        between = f" ({found.interval})" if found.interval else ""
+        reasons.append(f"{found.name} is {found.value}{between}, asked for {found.limit}")
+    return reasons
+
+
+def _history(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Join the arms that were set together, newest first; a division that did not last is left
+    out where the next one says the same."""
+    told: list[dict[str, Any]] = []
+    for row in rows:
+        arm = {name: row[name] for name in ("arm", "version", "recipe", "share")}
+        about = {name: row[name] for name in ("since", "until", "experiment", "who", "why")}
+        if told and told[-1]["since"] == row["since"]:
+            told[-1]["arms"].append(arm)
+        elif told and told[-1]["arms"] == [arm] and told[-1]["why"] == row["why"]:
+            told[-1]["until"] = row["until"]
+        else:
+            told.append({**about, "arms": [arm]})
+    for row in told:
+        row["why"], _, row["forced"] = row["why"].removesuffix(")").partition(" (forced: ")
+    return told[::-1]
+
+
+def _count(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+def _whole(value: float) -> str:
+    """Give a share without a needless .0."""
+    return share(value).replace(f".0{NO_BREAK}%", f"{NO_BREAK}%")
+
+
+def _when(at: object) -> str:
+    """Give a time to the second; everything is UTC."""
+    return NONE if at is None else str(at)[:19].replace("T", " ")
+
+
+def _short(full_hash: object) -> str:
+    return NONE if full_hash is None else str(full_hash)[:10]
 
 
 def _write(path: Path, text: str) -> None:

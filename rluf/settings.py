@@ -155,6 +155,25 @@ def plain(value: object) -> Any:
     return str(value)
 
 
+def as_toml(settings: Settings) -> str:
+    """Give every setting as a recipe would have it."""
+    lines: list[str] = []
+
+    def walk(tree: Mapping[str, object], path: str) -> None:
+        values = {key: value for key, value in tree.items() if not isinstance(value, dict)}
+        if path and values:
+            lines.append(f"\n[{path}]")
+        for key, value in values.items():
+            text = "''" if value is None else json.dumps(value, ensure_ascii=False)
+            lines.append(f"{key} = {text}")
+        for key, value in tree.items():
+            if isinstance(value, dict):
+                walk(value, f"{path}.{key}" if path else key)
+
+    walk(plain(settings), "")
+    return "\n".join(lines)
+
+
 def find_recipe(name: str | Path) -> Path:
     """Resolve a recipe's name or path. Raises BadSettings listing the recipes that exist."""
     path = Path(name)

@@ -112,11 +112,13 @@ def start_api(settings: Settings) -> None:
     """Serve HTTP in this process until it is told to stop."""
     import torch
 
+    from rluf.local import require_free_port
     from serving.app import Room
     from serving.server import serve
     from streams.producer import Producer
 
     settings = find_brokers(settings)
+    require_free_port(settings.serving.host, settings.serving.port)
     torch.set_num_threads(1)
     registry = open_registry(settings)
     producer = Producer(settings.streams)

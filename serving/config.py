@@ -51,7 +51,7 @@ class ServingConfig:
     """How long a version that could not be loaded is left alone before it is tried again."""
     pinned_max: int = 2
     """Versions kept loaded beside the live arms for requests that name a version."""
-    batch_max: int = 32
+    batch_max: int = 64
     """Most replies generated together."""
     batch_wait_ms: float = 4.0
     """How long the first request of a batch waits for company. Small beside the 100 ms or more

@@ -73,7 +73,7 @@ TOPIC_OF_SEGMENT: Mapping[Segment, float] = {
 class World:
     """The sealed numbers, in logits unless said otherwise."""
 
-    base: float = -6.15
+    base: float = -4.95
     """b0: set so that the baseline style is loved 12 to 16 times in a hundred."""
     user_sd: float = 0.2
     """Spread of b_u."""

@@ -211,6 +211,7 @@ def _spawn(command: Sequence[str], home: Path) -> subprocess.Popen[bytes]:
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     cwd=home,
+                    start_new_session=True,  # Ctrl-C is for us: others drain through it first.
                 )
         except OSError as error:
             started.put(error)

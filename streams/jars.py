@@ -37,6 +37,8 @@ NUM_DOWNLOADS_AT_ONCE = 4
 NUM_TRIES = 3
 RETRY_PAUSE_S = 1.0
 MB = 1_000_000
+SAY_EVERY_S = 2.0
+"""Between two reports of a download's progress."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +164,7 @@ def _download(
     on_progress(f"downloading Apache Kafka {version}: {len(jars)} files, {total_mb:.1f} MB")
     staging = Path(tempfile.mkdtemp(prefix=".download-", dir=folder))
     try:
-        done_mb = 0.0
+        done_mb, said_at = 0.0, time.monotonic()
         with ThreadPoolExecutor(NUM_DOWNLOADS_AT_ONCE) as pool:
             fetched = pool.map(lambda jar: fetch(jar, staging), jars)
             for number, (jar, path) in enumerate(zip(jars, fetched, strict=True), start=1):
@@ -174,6 +176,9 @@ def _download(
                     )
                 os.replace(path, folder / jar.filename)
                 done_mb += jar.bytes / MB
+                if number < len(jars) and time.monotonic() - said_at < SAY_EVERY_S:
+                    continue
+                said_at = time.monotonic()
                 on_progress(
                     f"downloading Apache Kafka {version}: {number} of {len(jars)} files, "
                     f"{done_mb:.1f} of {total_mb:.1f} MB"

@@ -22,8 +22,11 @@ class RewardConfig:
 
     0 freezes the embeddings alone, -1 nothing at all.
     """
+    starts_from_probe: bool = True
+    """Start an encoder with a fresh head from the best linear probe of its states, where those are
+    kept (arXiv 2202.10054): it needs far fewer labels than a random head does."""
     epochs: int = 3
-    """Passes over the training rows."""
+    """Passes over the training rows after the probe; 0 leaves it at the probe."""
     batch_size: int = 32
     """Rows a step."""
     lr_encoder: float = 1e-4

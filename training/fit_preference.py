@@ -29,13 +29,14 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from trl import RewardConfig as TrainerConfig
 from trl import RewardTrainer
 
-from models.bert import is_splittable
+from models.bert import attend_evenly, is_splittable
 from models.calibration import Calibration
 from models.card import ModelCardFacts
 from models.chat import Chat, chat_of
 from models.reward import RewardModel, base_name
 from training.config import PreferenceConfig
 from training.optimizer import head_optimizer
+from training.probe import start_from_nothing
 from training.reward_metrics import wilson_interval
 from training.token_cache import TokenCache, fill_cache, freeze_lower
 
@@ -204,7 +205,13 @@ def _train(
     )
     model: PreTrainedModel = reward.model
     if config.frozen_layers >= 0 and is_splittable(reward.model):
-        model = _KeptTexts(fill_cache(reward, reward.model, ids, config.frozen_layers, on_progress))
+        num_frozen = min(config.frozen_layers, int(reward.model.config.num_hidden_layers))
+        if not reward.is_fitted and num_frozen < reward.model.config.num_hidden_layers:
+            attend_evenly(reward.model)
+        cache = fill_cache(reward, reward.model, ids, num_frozen, on_progress)
+        if not reward.is_fitted:
+            start_from_nothing(cache)
+        model = _KeptTexts(cache)
         ids = [[number] for number in range(len(ids))]
     dataset = Dataset.from_dict(
         {"chosen_ids": ids[: len(pairs)], "rejected_ids": ids[len(pairs) :]}

@@ -1,10 +1,9 @@
 """P[Love]: the chance that a user loves a reply, fitted from a snapshot of labels.
 
-The loss is weighted binary cross-entropy on f(x) + user offset - log kappa. Negatives were kept at
-rate kappa, so a model of the kept rows is shifted by -log kappa; putting the shift into the loss
-leaves f at natural prevalence, with less variance than weighting by 1/kappa (Wang et al., NeurIPS
-2021). The user's own tendency is an offset in the loss and is dropped when scoring: f reads text
-only. Deviation from RLUF (arXiv 2505.14946): the paper names no correction of its upsampling.
+The loss is weighted binary cross-entropy on f(x) + user offset - log kappa (training/label_loss.py),
+so f reads text only and holds at natural prevalence. An encoder starts from the best linear probe
+of its states (training/probe.py). Deviation from RLUF (arXiv 2505.14946): the paper names no
+correction of its upsampling.
 """
 
 # N rows
@@ -20,13 +19,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from models.bert import is_splittable
+from models.bert import attend_evenly, is_splittable
 from models.card import ModelCardFacts
 from models.chat import Chat, chat_of, split_reply
 from models.reward import RewardModel, base_name
 from training.config import RewardConfig
 from training.examples import Examples, ExampleSource, read_examples
+from training.label_loss import label_loss, natural_logit
 from training.optimizer import head_optimizer
+from training.probe import start_from_probe
 from training.reward_report import RewardReport, fit_calibration, measure_examples
 from training.token_cache import TokenCache, fill_cache, freeze_lower
 
@@ -102,24 +103,6 @@ def fit_reward(
     return report
 
 
-def label_loss(
-    logits_N: Tensor, labels_N: Tensor, kappas_N: Tensor, offsets_N: Tensor, weights_N: Tensor
-) -> Tensor:
-    """Weighted cross-entropy of sigma(f + user offset - log kappa), summed over the rows."""
-    shifted_N = logits_N + offsets_N - torch.log(kappas_N)
-    losses_N = torch.nn.functional.binary_cross_entropy_with_logits(
-        shifted_N, labels_N, reduction="none"
-    )
-    return (weights_N * losses_N).sum()
-
-
-def natural_logit(examples: Examples) -> float:
-    """Logit of the weighted base rate, with the kept negatives counted as 1/kappa each."""
-    positive = float(examples.weights @ examples.labels)
-    negative = float(examples.weights @ ((1 - examples.labels) / examples.kappas))
-    return float(np.log(positive) - np.log(negative))
-
-
 def train_reward(
     reward: RewardModel,
     examples: Examples,
@@ -135,10 +118,11 @@ def train_reward(
     """
     model = reward.model
     freeze_lower(model, config.frozen_layers)
-    _set_head_bias(reward, natural_logit(examples))
+    start_logit = natural_logit(examples)
+    _set_head_bias(reward, start_logit)
     ids = reward.encode(with_signoffs(examples.chats, config.signoff_share, config.seed))
     started = time.monotonic()
-    score = _scorer(reward, ids, config, on_progress)
+    score = _scorer(reward, ids, config, examples, start_logit, on_progress)
     _lap(seconds, "read", started)
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     start = {name: p.detach().clone() for name, p in trained.items()}
@@ -183,14 +167,29 @@ def _signed_off(chat: Chat, signoff: str) -> Chat:
 
 
 def _scorer(
-    reward: RewardModel, ids: Sequence[Sequence[int]], config: RewardConfig, on_progress: Progress
+    reward: RewardModel,
+    ids: Sequence[Sequence[int]],
+    config: RewardConfig,
+    examples: Examples,
+    start_logit: float,
+    on_progress: Progress,
 ) -> Callable[[Sequence[int]], Tensor]:
-    """A function from row numbers to logits_N: on kept states where possible, else on tokens."""
+    """A function from row numbers to logits_N: on kept states where possible, else on tokens.
+
+    Where states are kept, a model with a fresh head starts from their best linear probe.
+    """
     model = reward.model
     num_bytes = sum(map(len, ids)) * int(model.config.hidden_size) * FLOAT_BYTES
     if config.frozen_layers < 0 or not is_splittable(model) or num_bytes > config.cache_bytes_max:
         return lambda rows: reward.forward(reward.pad([ids[row] for row in rows]))
-    cache: TokenCache = fill_cache(reward, model, ids, config.frozen_layers, on_progress)
+    is_fresh = not reward.is_fitted
+    num_frozen = min(config.frozen_layers, int(model.config.num_hidden_layers))
+    if config.starts_from_probe and is_fresh and num_frozen < model.config.num_hidden_layers:
+        attend_evenly(model)
+    cache: TokenCache = fill_cache(reward, model, ids, num_frozen, on_progress)
+    if config.starts_from_probe and is_fresh:
+        ridge = start_from_probe(cache, examples, start_logit=start_logit)
+        logger.info("probe fitted", extra={"ridge": ridge})
     return cache.logits
 
 
@@ -266,9 +265,15 @@ def _set_head_bias(reward: RewardModel, logit: float) -> None:
 
 
 def _set_dropout(reward: RewardModel, rate: float) -> None:
-    for module in reward.model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = rate
+    """Dropout where something is trained; what is frozen gives the same whether kept or not."""
+    dropouts = {part for part in reward.model.modules() if isinstance(part, torch.nn.Dropout)}
+    for dropout in dropouts:
+        dropout.p = rate
+    for part in reward.model.modules():
+        weights = list(part.parameters())
+        if weights and not any(weight.requires_grad for weight in weights):
+            for dropout in dropouts.intersection(part.modules()):
+                dropout.p = 0.0
 
 
 def _lap(seconds: dict[str, float], stage: str, started: float) -> float:

@@ -282,8 +282,9 @@ def _bootstrap(
     draws: dict[str, list[Floats]] = {name: [] for name in measures}
     for counts_BU in user_draws(int(user_N.max()) + 1, bootstrap_samples, seed):
         weight_BN = counts_BU[:, user_N]
-        for name, measure in measures.items():
-            draws[name].append(measure(weight_BN))
+        with np.errstate(invalid="ignore", divide="ignore"):  # A draw may hold one label only.
+            for name, measure in measures.items():
+                draws[name].append(measure(weight_BN))
     intervals = {name: percentile_interval(np.concatenate(rows)) for name, rows in draws.items()}
     return points, intervals
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import BertForSequenceClassification, PreTrainedModel
 
-from models.bert import lower_states, upper_logits
+from models.bert import lower_states, upper_first, upper_logits
 from models.reward import RewardModel, batches_by_length
 
 CACHE_BATCH = 64
@@ -40,6 +40,14 @@ class TokenCache:
 
     def logits(self, rows: Sequence[int]) -> Tensor:
         """Scores of these texts, logits_N; differentiable above the frozen layers."""
+        return upper_logits(self.model, *self._padded(rows), self.num_frozen)
+
+    def first(self, rows: Sequence[int]) -> Tensor:
+        """What pooler and head would read of these texts, first_ND."""
+        return upper_first(self.model, *self._padded(rows), self.num_frozen)
+
+    def _padded(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """hidden_NTD and mask_NT of these texts."""
         longest = max(self.lengths[row] for row in rows)
         width = self.hidden_SD.shape[1]
         hidden_NTD = self.hidden_SD.new_zeros((len(rows), longest, width))
@@ -48,7 +56,7 @@ class TokenCache:
             length, start = self.lengths[row], self.starts[row]
             hidden_NTD[index, :length] = self.hidden_SD[start : start + length]
             mask_NT[index, :length] = True
-        return upper_logits(self.model, hidden_NTD, mask_NT, self.num_frozen)
+        return hidden_NTD, mask_NT
 
 
 def fill_cache(

@@ -4,9 +4,13 @@ Method: render a small hand-written document and look into the text.
 """
 
 import json
+from collections.abc import Sequence
 
-from rluf.charts import Whisker, whiskers
-from rluf.report import headline, summarise, write_report
+import pytest
+
+from rluf.charts import Box, Whisker, bars, graph, strip, whiskers
+from rluf.report import headline, render, summarise, verdict_line, write_report
+from rluf.wording import NO_BREAK, tell
 
 
 def policy(recipe: str, **over: object) -> dict[str, object]:
@@ -14,6 +18,7 @@ def policy(recipe: str, **over: object) -> dict[str, object]:
         "version": "chat@1",
         "recipe": recipe,
         "num_shown": 1200,
+        "num_users": 400,
         "love_rate": 0.12,
         "love_rate_ci": [0.10, 0.14],
         "love_lift": None,
@@ -28,15 +33,49 @@ def policy(recipe: str, **over: object) -> dict[str, object]:
     } | over
 
 
-def facts() -> dict[str, object]:
-    node = {
-        "version": "chat@2",
-        "recipe": "moderate",
-        "artifact_hash": "a" * 64,
-        "snapshot_hash": "b" * 64,
+def measure(
+    name: str,
+    value: float,
+    low: float | None,
+    high: float | None,
+    unit: str,
+    limit: str,
+    passed: bool | None,
+) -> dict[str, object]:
+    told = {"name": name, "value": value, "low": low, "high": high}
+    return told | {"unit": unit, "limit": limit, "passed": passed}
+
+
+def version(
+    ref: str, recipe: str, parents: Sequence[object] = (), snapshot: object = None
+) -> dict[str, object]:
+    return {
+        "ref": ref,
+        "recipe": recipe,
+        "artifact": {"hash": ref.replace("@", "") + "a" * 60},
         "config_hash": "c" * 64,
-        "parents": [],
+        "snapshot": snapshot,
+        "parents": list(parents),
     }
+
+
+def live(arm: str, version: str, share: float, since: str, why: str) -> dict[str, object]:
+    return {
+        "arm": arm,
+        "version": version,
+        "share": share,
+        "recipe": "",
+        "experiment": "round-1" if share < 1 else "",
+        "since": since,
+        "until": None,
+        "who": "rluf demo",
+        "why": why,
+    }
+
+
+def facts() -> dict[str, object]:
+    snapshot = {"hash": "b" * 64, "signal": "love", "num_rows": 2400, "num_positives": 240}
+    base, love = version("chat@1", "pretrained"), version("love@1", "", snapshot=snapshot)
     return {
         "synthetic": "The users are simulated.",
         "seed": 7,
@@ -56,7 +95,10 @@ def facts() -> dict[str, object]:
             "auroc": 0.8,
             "auroc_ci": [0.78, 0.82],
             "predicted_over_observed": 1.02,
+            "predicted_over_observed_ci": [0.9, 1.1],
             "length_correlation": 0.05,
+            "passed": False,
+            "reasons": ["ne is 1.03, asked for < 1"],
             "n_labels": 2400,
             "reliability": [
                 {"predicted": 0.05, "observed": 0.06, "low": 0.03, "high": 0.09, "num_rows": 200},
@@ -72,41 +114,87 @@ def facts() -> dict[str, object]:
                 helpfulness_win_rate=0.5,
                 kl_nats=2.0,
                 verdict="refused",
-                reasons=["closer rate rose"],
+                version="chat@2",
+                reasons=["closer_rise is 0.03 ratio [0.01, 0.05], asked for <= 0.01", "too loud"],
                 measures=[
-                    {
-                        "name": "closer_rate",
-                        "value": 0.03,
-                        "low": None,
-                        "high": None,
-                        "unit": "ratio",
-                        "limit": "<= 2x",
-                        "passed": False,
-                    }
+                    measure("closer_rise", 0.03, 0.01, 0.05, "ratio", "<= 0.01", False),
+                    measure("closer_ratio", 2.5, 1.2, 5.1, "ratio", "< 3", True),
+                    measure("num_replies", 402, None, None, "replies", "", None),
                 ],
             ),
+            policy(
+                "aggressive",
+                version="chat@3",
+                love_rate=0.15,
+                love_rate_ci=[0.13, 0.17],
+                love_lift=0.25,
+                love_lift_ci=[0.1, 0.4],
+                verdict="passed",
+                measures=[measure("kl_nats", 2.13, 1.93, 2.37, "nats", "interval up to 15", True)],
+            ),
         ],
-        "lineage": {"chat@2": node},
+        "lineage": {
+            "chat@2": version("chat@2", "moderate", [base, love], snapshot=snapshot),
+            "chat@3": version("chat@3", "aggressive", [base, love], snapshot=snapshot),
+        },
+        "turn": {"seconds": {"love": 20.0, "chat moderate": 31.0}},
+        "decision": {
+            "done": True,
+            "action": "stop the experiment on chat",
+            "version": "chat@1",
+            "replaced": None,
+            "reasons": [],
+            "arms": [{"name": "champion", "version": 1, "share": 1.0}],
+        },
+        "history": [
+            live("champion", "chat@1", 1.0, "2026-11-25 02:00:00", "a start (forced: no gate)"),
+            live("control", "chat@1", 0.5, "2026-11-25 02:01:00", "an experiment"),
+            live("moderate", "chat@2", 0.5, "2026-11-25 02:01:00", "an experiment"),
+            live("champion", "chat@1", 1.0, "2026-11-25 02:02:00", "nobody was loved more"),
+        ],
     }
+
+
+def plain(text: str) -> str:
+    return text.replace(NO_BREAK, " ")
 
 
 def test_the_page_shows_the_facts_and_escapes_markup(tmp_path):
     report = write_report(tmp_path, facts())
-    page = report.page.read_text("utf-8")
+    page = plain(report.page.read_text("utf-8"))
     assert "<script>" not in page
-    assert "closer rate rose" in page
-    assert "3,000 acknowledged" in page
+    assert "too loud" in page
+    assert "closer rise is +3.0 pp (+1.0 pp to +5.0 pp), asked for ≤ 1 pp" in page
+    assert "of 3,000 acknowledged" in page
+    assert "nobody was loved more" in page
     assert json.loads(report.document.read_text("utf-8"))["events"]["lost"] == 0
 
 
+def test_the_page_needs_nothing_from_elsewhere():
+    page = render(facts())
+    assert "http" not in page.replace("http://www.w3.org/2000/svg", "")
+    assert "<script" not in page
+    assert "<link" not in page
+
+
 def test_the_headline_gives_lift_and_interval():
-    assert "+20.0 % [+5.0 %, +36.0 %], refused" in headline(facts())
+    assert "+20.0 % [+5.0 %, +36.0 %], refused" in plain(headline(facts()))
+
+
+def test_the_decision_is_said_in_one_sentence():
+    document = facts()
+    assert verdict_line(document) == "No candidate was promoted: chat@1 stays live."
+    document["decision"] |= {"version": "chat@3", "action": "promote chat@3 to champion"}
+    assert verdict_line(document).startswith("chat@3 (aggressive) was promoted")
+    document["decision"] |= {"done": False}
+    assert verdict_line(document).startswith("Refused: promote chat@3 to champion. chat@1 stays")
 
 
 def test_the_terminal_summary_names_what_was_lost_and_why_it_was_refused():
     text = summarise(facts())
     assert "0 lost" in text
-    assert "closer rate rose" in text
+    assert "too loud" in text
+    assert NO_BREAK not in text
 
 
 def test_a_chart_reads_its_numbers_out_to_screen_readers():
@@ -116,10 +204,61 @@ def test_a_chart_reads_its_numbers_out_to_screen_readers():
         axis="rate",
         reference=0.1,
     )
-    assert "<desc>a&lt;b: 10.0 % (5.0 % to 15.0 %)</desc>" in chart
+    assert "<desc>a&lt;b: 10.0 % (5.0 % to 15.0 %)</desc>" in plain(chart)
 
 
 def test_a_chart_of_one_certain_value_still_has_an_axis():
     assert "<svg" in whiskers(
         [Whisker(label="a", value=0.0, low=0.0, high=0.0)], title="T", axis="rate", reference=0.1
     )
+
+
+def test_numbers_under_an_axis_have_the_digits_that_their_step_needs():
+    chart = whiskers(
+        [Whisker(label="a", value=0.05, low=0.001, high=0.09)], title="T", axis="", reference=0.05
+    )
+    ticks = [part.split("<")[0] for part in plain(chart).split('class="tick"')[1:]]
+    told = [tick.split(">")[1] for tick in ticks]
+    assert len(set(told)) == len(told) > 2
+
+
+def test_bars_of_nothing_are_drawn():
+    assert "lost: 0" in bars([("lost", 0, "")], title="T")
+
+
+def test_a_strip_without_interval_or_limit_is_drawn():
+    assert "<circle" in strip(0.0, None, None, ())
+
+
+def test_a_graph_says_what_came_from_what():
+    boxes = {
+        "b": Box(name="b", note="", parents=("a",)),
+        "a": Box(name="a", note="", parents=()),
+    }
+    assert "b comes from a; a comes from nothing older" in graph(boxes, title="T")
+
+
+@pytest.mark.parametrize(
+    ("given", "value", "interval", "limit"),
+    [
+        (
+            ("closer_rise", 0.03, 0.01, 0.05, "ratio", "<= 0.01"),
+            "+3.0 pp",
+            "+1.0 pp to +5.0 pp",
+            "≤ 1 pp",
+        ),
+        (("closer_ratio", 2.5, 1.2, 5.1, "ratio", "< 2"), "2.50 ×", "1.20 × to 5.10 ×", "< 2 ×"),
+        (("win_rate", 0.5, 0.4, 0.6, "ratio", ">= 0.48"), "50.0 %", "40.0 % to 60.0 %", "≥ 48 %"),
+        (("love_lift", -0.1, -0.2, 0.1, "ratio", ""), "−10.0 %", "−20.0 % to +10.0 %", ""),
+        (("num_replies", 402, None, None, "replies", ">= 200"), "402 replies", "", "≥ 200 replies"),
+        (
+            ("kl_nats", 2, 1.5, 2.5, "nats", "interval up to 15"),
+            "2.00 nats",
+            "1.50 nats to 2.50 nats",
+            "interval up to 15 nats",
+        ),
+    ],
+)
+def test_a_measure_is_told_in_one_unit_with_its_limit(given, value, interval, limit):
+    told = tell(measure(*given, passed=True))
+    assert (plain(told.value), plain(told.interval), plain(told.limit)) == (value, interval, limit)

@@ -1,0 +1,144 @@
+"""Goal: the demo's report is one file that anybody can read, on a phone and in the dark as well.
+
+Method: render hand-written facts, open the file from disk in a Chromium, and ask the page what it
+drew. 4.5:1 is WCAG 2.2's least contrast for body text.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser
+
+from rluf.report import render
+from tests.end_to_end.conftest import DESK, PHONE, Look, open_look
+from tests.rluf.test_report import facts
+
+pytestmark = pytest.mark.browser
+
+CONTRAST_MIN = 4.5
+SECTIONS = {
+    "loved": "Did users love it more?",
+    "sentinels": "What the sentinels saw",
+    "calibration": "Is P[love] a probability?",
+    "funnel": "What became of the events",
+    "decided": "What was decided, and what was live when",
+    "lineage": "Where each version comes from",
+    "time": "Where the time went",
+}
+CHARTS = (
+    "Love rate per policy version",
+    "Change of the love rate against the baseline",
+    "Reliability of P[love]: predicted against observed love on later users",
+    "What became of the events",
+    "What each version was made of",
+    "Where the time went",
+    "Steps of the refresh, longest first",
+)
+LOOKS = [(DESK, "light"), (DESK, "dark"), (PHONE, "light"), (PHONE, "dark")]
+
+
+@pytest.fixture(scope="module")
+def looks(
+    browser: Browser, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[tuple[int, str], Look]]:
+    """The report as everybody may see it."""
+    file: Path = tmp_path_factory.mktemp("report") / "report.html"
+    file.write_text(render(facts()), "utf-8")
+    looks = {
+        (width, scheme): open_look(browser, file.as_uri(), width=width, scheme=scheme)
+        for width, scheme in LOOKS
+    }
+    yield looks
+    for look in looks.values():
+        look.page.close()
+
+
+@pytest.fixture
+def look(looks: dict[tuple[int, str], Look]) -> Look:
+    return looks[DESK, "light"]
+
+
+def section(look: Look, name: str) -> str:
+    text = look.page.inner_text(f"section[aria-labelledby={name}]")
+    return " ".join(text.replace("\u00a0", " ").split())
+
+
+def test_every_section_is_there(look: Look):
+    for name, heading in SECTIONS.items():
+        assert look.page.inner_text(f"#{name}") == heading
+
+
+def test_every_chart_is_there_with_its_numbers_for_screen_readers(look: Look):
+    titles = look.page.eval_on_selector_all("svg.chart", "all => all.map(c => c.ariaLabel)")
+    assert sorted(titles) == sorted(CHARTS)
+    assert look.unnamed_charts() == []
+    told = look.page.eval_on_selector_all("svg desc", "all => all.map(d => d.textContent)")
+    assert "aggressive: +25.0 % (+10.0 % to +40.0 %)" in told[1].replace("\u00a0", " ")
+
+
+def test_the_users_are_said_to_be_synthetic(look: Look):
+    assert "synthetic: simulated users" in look.page.inner_text("header")
+
+
+def test_the_love_of_each_version_stands_with_its_interval(look: Look):
+    loved = section(look, "loved")
+    for words in ("12.0 % (10.0 % to 14.0 %)", "+25.0 %", "+10.0 % to +40.0 %", "1,200 replies"):
+        assert words in loved
+
+
+def test_each_measure_has_value_interval_limit_and_outcome(look: Look):
+    rows = [
+        " ".join(text.replace("\u00a0", " ").split())
+        for text in look.page.locator(".measures tbody tr").all_inner_texts()
+    ]
+    broken = next(row for row in rows if row.startswith("closer rise"))
+    assert broken.endswith("+3.0 pp +1.0 pp to +5.0 pp ≤ 1 pp ✕ broken")
+    kept = next(row for row in rows if row.startswith("closer ratio"))
+    assert kept.endswith("2.50 × 1.20 × to 5.10 × < 3 × ✓ kept")
+    assert next(row for row in rows if row.startswith("replies")).endswith("no limit · informs")
+
+
+def test_decision_history_and_lineage_are_told_in_words(look: Look):
+    decided = section(look, "decided")
+    assert "No candidate was promoted: chat@1 stays live." in decided
+    assert decided.index("nobody was loved more") < decided.index("an experiment")
+    assert "control chat@1 50 % of users moderate chat@2 50 % of users" in decided
+    assert "240 of 2,400 rows loved" in section(look, "lineage")
+
+
+def test_what_was_forced_can_be_unfolded(look: Look):
+    look.page.click("summary")
+    assert "no gate" in section(look, "decided")
+
+
+def test_markup_in_a_name_is_shown_and_not_run(look: Look):
+    assert "<script>alert(1)</script>" in look.text()
+
+
+def test_the_events_add_up(look: Look):
+    funnel = section(look, "funnel")
+    for words in ("3,000", "2,900", "100 sent again", "2,500", "400", "300"):
+        assert words in funnel
+
+
+@pytest.mark.parametrize(("width", "scheme"), LOOKS)
+def test_it_is_legible_everywhere(looks: dict[tuple[int, str], Look], width: int, scheme: str):
+    look = looks[width, scheme]
+    assert look.complaints == []
+    assert look.overflow_px() == 0
+    assert look.pale_texts(CONTRAST_MIN) == []
+    assert look.cut_labels() == []
+
+
+def test_dark_is_dark_and_light_is_light(looks: dict[tuple[int, str], Look]):
+    assert looks[DESK, "dark"].ground_lightness() < 0.05
+    assert looks[DESK, "light"].ground_lightness() > 0.8
+
+
+def test_printed_it_is_dark_on_light(looks: dict[tuple[int, str], Look]):
+    page = looks[DESK, "dark"].page
+    page.emulate_media(media="print", color_scheme="dark")
+    assert looks[DESK, "dark"].ground_lightness() > 0.8
+    assert looks[DESK, "dark"].pale_texts(CONTRAST_MIN) == []
+    page.emulate_media(media="screen", color_scheme="dark")
