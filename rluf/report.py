@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ PHASES = {
 STEPS_SHOWN = 8
 """Steps of the refresh that get a bar of their own; the rest share one."""
 
+TOO_LITTLE = '<p class="soft">There is too little love for an interval yet.</p>'
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
@@ -38,13 +41,15 @@ class Report:
 def write_report(folder: Path, facts: Mapping[str, Any]) -> Report:
     """Write report.json and report.html into `folder`."""
     document, page = folder / "report.json", folder / "report.html"
-    _write(document, json.dumps(facts, indent=1, ensure_ascii=False, default=str))
+    facts = _finite(facts)
+    _write(document, json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False, default=str))
     _write(page, render(facts))
     return Report(page=page, document=document, facts=facts)
 
 
 def render(facts: Mapping[str, Any]) -> str:
     """Give the page of these facts; everything from outside is escaped."""
+    facts = _finite(facts)
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined
     )
@@ -56,6 +61,7 @@ def render(facts: Mapping[str, Any]) -> str:
         when=_when,
         short=_short,
         whole=_whole,
+        between=_between,
     )
     return environment.get_template("report.html").render(
         facts=facts,
@@ -94,7 +100,7 @@ def headline(facts: Mapping[str, Any]) -> str:
     baseline, *candidates = facts["policies"]
     told = []
     for policy in candidates:
-        low, high = policy["love_lift_ci"]
+        low, high = _interval(policy["love_lift_ci"]) or (None, None)
         told.append(
             f"{policy['recipe']} {change(policy['love_lift'])}"
             f" [{change(low)}, {change(high)}], {policy['verdict']} by its gates"
@@ -108,21 +114,21 @@ def headline(facts: Mapping[str, Any]) -> str:
 def summarise(facts: Mapping[str, Any]) -> str:
     """Give the lines for the terminal."""
     events, reward = facts["events"], facts["reward"]
-    low, high = reward["auroc_ci"]
+    low, high = _interval(reward["auroc_ci"]) or (None, None)
     lines = [
         "",
         f"events   {events['produced']:,} acknowledged, {events['stored']:,} stored,"
         f" {events['duplicates']:,} re-sent, {events['rejected']:,} dead letters,"
         f" {events['lost']:,} lost",
-        f"P[love]  AUROC {reward['auroc']:.3f} [{low:.3f}, {high:.3f}],"
-        f" predicted/observed {reward['predicted_over_observed']:.2f},"
+        f"P[love]  AUROC {number(reward['auroc'])} [{number(low)}, {number(high)}],"
+        f" predicted/observed {number(reward['predicted_over_observed'])},"
         f" {reward['n_labels']:,} labels",
         "",
         f"{'policy':<22}{'love rate':>10}{'lift':>9}  {'95 % interval':<19}{'helpful':>8}"
         f"{'unsafe':>8}{'closers':>9}{'KL':>7}  verdict",
     ]
     for policy in facts["policies"]:
-        interval = policy["love_lift_ci"]
+        interval = _interval(policy["love_lift_ci"])
         between = f"[{change(interval[0])}, {change(interval[1])}]" if interval else ""
         lines.append(
             f"{policy['version'] + ' ' + policy['recipe']:<22.22}"
@@ -141,19 +147,9 @@ def summarise(facts: Mapping[str, Any]) -> str:
 
 
 def _love_chart(policies: Sequence[Mapping[str, Any]]) -> str:
-    rows = [
-        Whisker(
-            label=policy["recipe"],
-            note=policy["version"],
-            value=policy["love_rate"],
-            low=policy["love_rate_ci"][0],
-            high=policy["love_rate_ci"][1],
-            series=number,
-        )
-        for number, policy in enumerate(policies)
-    ]
-    return whiskers(
-        rows,
+    return _whisker_chart(
+        policies,
+        "love_rate",
         title="Love rate per policy version",
         axis="loved share of shown replies; dashed: the baseline",
         reference=policies[0]["love_rate"],
@@ -161,20 +157,9 @@ def _love_chart(policies: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _lift_chart(policies: Sequence[Mapping[str, Any]]) -> str:
-    rows = [
-        Whisker(
-            label=policy["recipe"],
-            note=policy["version"],
-            value=policy["love_lift"],
-            low=policy["love_lift_ci"][0],
-            high=policy["love_lift_ci"][1],
-            series=number,
-        )
-        for number, policy in enumerate(policies)
-        if policy["love_lift_ci"]
-    ]
-    return whiskers(
-        rows,
+    return _whisker_chart(
+        policies,
+        "love_lift",
         title="Change of the love rate against the baseline",
         axis="relative change of the love rate",
         reference=0.0,
@@ -182,11 +167,40 @@ def _lift_chart(policies: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
+def _whisker_chart(
+    policies: Sequence[Mapping[str, Any]],
+    field: str,
+    *,
+    title: str,
+    axis: str,
+    reference: float,
+    is_change: bool = False,
+) -> str:
+    """Draw one figure of each version that has it with its whole interval."""
+    rows = [
+        Whisker(
+            label=policy["recipe"],
+            note=policy["version"],
+            value=policy[field],
+            low=interval[0],
+            high=interval[1],
+            series=series,
+        )
+        for series, policy in enumerate(policies)
+        if (interval := _interval(policy[f"{field}_ci"])) and policy[field] is not None
+    ]
+    if not rows:
+        return TOO_LITTLE
+    return whiskers(rows, title=title, axis=axis, reference=reference, is_change=is_change)
+
+
 def _calibration_chart(reward: Mapping[str, Any]) -> str:
     bins = [
         (b["predicted"], b["observed"], b["low"], b["high"], b["num_rows"])
         for b in reward["reliability"]
     ]
+    if not bins:
+        return TOO_LITTLE
     return reliability(
         bins, title="Reliability of P[love]: predicted against observed love on later users"
     )
@@ -200,6 +214,7 @@ def _funnel_chart(events: Mapping[str, Any]) -> str:
         ("replies shown", funnel["shown"], ""),
         ("reactions", funnel["reactions"], "given or taken back"),
         ("reactions that stand", funnel["labels_on"], f"{funnel['mistaps']:,} mis-taps set aside"),
+        *([("loves that stand", funnel["loved"], "")] if "loved" in funnel else []),
         ("dead letters", events["rejected"], "kept with their reason"),
         ("lost", events["lost"], "acknowledged, not stored"),
     ]
@@ -223,6 +238,8 @@ def _steps_chart(seconds: Mapping[str, float]) -> str:
 
 def _measure_row(measure: Mapping[str, Any]) -> dict[str, Any]:
     told = tell(measure)
+    if measure["value"] is None:
+        return {"told": told, "strip": ""}
     picture = strip(measure["value"], measure["low"], measure["high"], told.limits)
     return {"told": told, "strip": picture}
 
@@ -297,6 +314,30 @@ def _history(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     for row in told:
         row["why"], _, row["forced"] = row["why"].removesuffix(")").partition(" (forced: ")
     return told[::-1]
+
+
+def _interval(ends: Sequence[float | None] | None) -> tuple[float, float] | None:
+    """Give both ends, or nothing where one is missing."""
+    low, high = ends or (None, None)
+    return None if low is None or high is None else (low, high)
+
+
+def _between(ends: Sequence[float | None] | None) -> str:
+    interval = _interval(ends)
+    if interval is None:
+        return ""
+    return f"95{NO_BREAK}% interval {number(interval[0])} to {number(interval[1])}; "
+
+
+def _finite(value: Any) -> Any:
+    """Give plain values with None for what is no number: JSON has no word for it."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
 
 
 def _count(value: float) -> str:

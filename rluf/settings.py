@@ -84,15 +84,15 @@ class RefreshConfig:
 class DemoConfig:
     """How large the demo is: the defaults fit five minutes on two cores."""
 
-    users_baseline: int = 420
+    users_baseline: int = 700
     """Simulated users in round 0, served by the baseline policy alone."""
-    users_experiment: int = 660
+    users_experiment: int = 1000
     """New simulated users in round 1, split over baseline and both candidates."""
     corpus_chats: int = 6000
     """Chats of the simulator's grammar that the demo's policy is pretrained on."""
-    preference_pairs: int = 800
+    preference_pairs: int = 1600
     """Synthetic annotators' pairs for each of helpfulness and safety."""
-    concurrency: int = 32
+    concurrency: int = 96
     """Simulated users that talk at the same time."""
     seed: int = 7
 

@@ -83,7 +83,7 @@ def tell(measure: Mapping[str, Any]) -> Told:
         limit = limit.replace(written, sign)
     return Told(
         name=str(measure["name"]).replace("_", " ").removeprefix("num ").replace("kl nats", "KL"),
-        value=say(measure["value"]),
+        value=NONE if measure["value"] is None else say(measure["value"]),
         interval="" if low is None or high is None else f"{say(low)} to {say(high)}",
         limit=NUMBER.sub(lambda found: say_limit(float(found[0])).removeprefix("+"), limit),
         limits=limits,
@@ -94,7 +94,7 @@ def tell(measure: Mapping[str, Any]) -> Told:
 
 def _speaker(measure: Mapping[str, Any], *, is_limit: bool = False) -> Callable[[float], str]:
     """Give how numbers of this measure are said; limits are round, so they drop their zeros."""
-    name, unit, value = str(measure["name"]), str(measure["unit"]), abs(measure["value"])
+    name, unit, value = str(measure["name"]), str(measure["unit"]), abs(measure["value"] or 0.0)
     if name.endswith(FACTORS):
         return lambda x: f"{x:.3g}{NO_BREAK}×" if is_limit else f"{x:.2f}{NO_BREAK}×"
     if name.endswith(POINTS):

@@ -25,6 +25,12 @@ class RewardConfig:
     starts_from_probe: bool = True
     """Start an encoder with a fresh head from the best linear probe of its states, where those are
     kept (arXiv 2202.10054): it needs far fewer labels than a random head does."""
+    invariance: float = 0.0
+    """Price of a squared change of the probe's logit by a sign-off after the reply, in nats a row:
+    users love a warm goodbye when they leave, and what is loved for its place must not be learned
+    as loved everywhere. 0 asks for nothing."""
+    invariance_rows: int = 200
+    """Training rows, evenly spaced, that the probe is held invariant on."""
     epochs: int = 3
     """Passes over the training rows after the probe; 0 leaves it at the probe."""
     batch_size: int = 32

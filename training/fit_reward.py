@@ -1,7 +1,7 @@
 """P[Love]: the chance that a user loves a reply, fitted from a snapshot of labels.
 
-The loss is weighted binary cross-entropy on f(x) + user offset - log kappa (training/label_loss.py),
-so f reads text only and holds at natural prevalence. An encoder starts from the best linear probe
+The loss is weighted binary cross-entropy on f(x) + user offset - log kappa, so f reads text only
+and holds at natural prevalence (training/label_loss.py). An encoder starts from the best linear probe
 of its states (training/probe.py). Deviation from RLUF (arXiv 2505.14946): the paper names no
 correction of its upsampling.
 """
@@ -27,7 +27,7 @@ from training.config import RewardConfig
 from training.examples import Examples, ExampleSource, read_examples
 from training.label_loss import label_loss, natural_logit
 from training.optimizer import head_optimizer
-from training.probe import start_from_probe
+from training.probe import Invariance, start_from_probe
 from training.reward_report import RewardReport, fit_calibration, measure_examples
 from training.token_cache import TokenCache, fill_cache, freeze_lower
 
@@ -188,7 +188,16 @@ def _scorer(
         attend_evenly(model)
     cache: TokenCache = fill_cache(reward, model, ids, num_frozen, on_progress)
     if config.starts_from_probe and is_fresh:
-        ridge = start_from_probe(cache, examples, start_logit=start_logit)
+        invariance = None
+        if config.invariance > 0:
+            rows = range(0, len(ids), -(-len(ids) // config.invariance_rows))
+            signed = [
+                _signed_off(examples.chats[row], SIGNOFFS[number % len(SIGNOFFS)])
+                for number, row in enumerate(rows)
+            ]
+            changed = fill_cache(reward, model, reward.encode(signed), num_frozen, on_progress)
+            invariance = Invariance(cache=changed, rows=rows, weight=config.invariance)
+        ridge = start_from_probe(cache, examples, start_logit=start_logit, invariance=invariance)
         logger.info("probe fitted", extra={"ridge": ridge})
     return cache.logits
 

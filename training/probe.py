@@ -6,9 +6,10 @@ fine-tuning"). The probe is the same loss as the fit's own, with a ridge penalty
 cross-validation over users; pooler and head are then set to it, so that fine-tuning starts there.
 """
 
-# N rows, D width
+# N rows, M rows changed, D width
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -31,18 +32,41 @@ ITERATIONS = 60
 READ_BATCH = 256
 
 
-def start_from_probe(cache: TokenCache, examples: Examples, *, start_logit: float) -> float:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invariance:
+    """Texts whose score must not change by what was done to some of the examples' texts."""
+
+    cache: TokenCache
+    """The changed texts."""
+    rows: Sequence[int]
+    """Which example each of them was made of."""
+    weight: float
+    """Price of a squared change of the logit, in nats a row."""
+
+
+def start_from_probe(
+    cache: TokenCache, examples: Examples, *, start_logit: float, invariance: Invariance | None
+) -> float:
     """Set pooler and head to the best linear model of the states; gives the ridge chosen."""
     rows = list(range(0, len(examples), -(-len(examples) // ROWS_MAX)))
     first_ND, mean_D, std_D = _read(cache, rows)
-    states_ND = torch.tanh(GAIN * (first_ND - mean_D) / std_D) / GAIN
+
+    def states(first_ND: Tensor) -> Tensor:
+        return torch.tanh(GAIN * (first_ND - mean_D) / std_D) / GAIN
+
+    states_ND = states(first_ND)
+    moves_MD = torch.zeros((1, states_ND.shape[1]))
+    if invariance is not None:
+        changed_MD, _, _ = _read(invariance.cache, range(len(invariance.rows)))
+        plain_MD, _, _ = _read(cache, invariance.rows)
+        moves_MD = invariance.weight**0.5 * (states(changed_MD) - states(plain_MD))
     columns = [
         torch.tensor(column[rows], dtype=torch.float32)
         for column in (examples.labels, examples.kappas, examples.user_offsets, examples.weights)
     ]
     users_N = torch.tensor(examples.user_numbers()[rows])
-    ridge = choose_ridge(states_ND, columns, users_N, start_logit)
-    weight_D, bias = _fit(states_ND, columns, ridge, start_logit)
+    ridge = choose_ridge(states_ND, columns, users_N, moves_MD, start_logit)
+    weight_D, bias = _fit(states_ND, columns, ridge, moves_MD, start_logit)
     set_head(
         cache.model, mean_D=mean_D, std_D=std_D, gain=GAIN, weight_D=weight_D / GAIN, bias=bias
     )
@@ -58,7 +82,11 @@ def start_from_nothing(cache: TokenCache) -> None:
 
 
 def choose_ridge(
-    states_ND: Tensor, columns: Sequence[Tensor], users_N: Tensor, start_logit: float
+    states_ND: Tensor,
+    columns: Sequence[Tensor],
+    users_N: Tensor,
+    moves_MD: Tensor,
+    start_logit: float,
 ) -> float:
     """The penalty with the least loss on users that the probe did not see.
 
@@ -72,7 +100,11 @@ def choose_ridge(
             return RIDGES[-1]
         for index, ridge in enumerate(RIDGES):
             weight_D, bias = _fit(
-                states_ND[kept], [column[kept] for column in columns], ridge, start_logit
+                states_ND[kept],
+                [column[kept] for column in columns],
+                ridge,
+                moves_MD,
+                start_logit,
             )
             logits_N = states_ND[aside] @ weight_D + bias
             losses[index] += float(label_loss(logits_N, *(column[aside] for column in columns)))
@@ -80,7 +112,11 @@ def choose_ridge(
 
 
 def _fit(
-    states_ND: Tensor, columns: Sequence[Tensor], ridge: float, start_logit: float
+    states_ND: Tensor,
+    columns: Sequence[Tensor],
+    ridge: float,
+    moves_MD: Tensor,
+    start_logit: float,
 ) -> tuple[Tensor, float]:
     """weight_D and bias of the penalised fit; the problem is convex, so where it starts is no
     matter."""
@@ -94,6 +130,7 @@ def _fit(
         optimizer.zero_grad()
         loss = label_loss(states_ND @ weight_D + bias, *columns) / columns[-1].sum()
         loss = loss + 0.5 * ridge * weight_D.square().sum()
+        loss = loss + (moves_MD @ weight_D).square().mean()
         torch.autograd.backward(loss)
         return loss
 

@@ -77,7 +77,8 @@ function keepTimes(root, now) {
 
 /** How numbers of a measure are said; those in its limit are round, so they drop their zeros. */
 function speaker(measure, isLimit) {
-  const { name, unit, value, low } = measure;
+  const { name, unit, low } = measure;
+  const value = measure.value ?? 0;
   const short = (x, unitOf) => minus(`${Number(x.toPrecision(6))}${NO_BREAK}${unitOf}`.trimEnd());
   if (name.endsWith("_ratio")) {
     return (x) => (isLimit ? short(x, "×") : `${x.toFixed(2)}${NO_BREAK}×`);
@@ -102,7 +103,7 @@ function tell(measure) {
   const { low, high, passed, limit } = measure;
   return {
     name: measure.name.replaceAll("_", " ").replace(/^num /, "").replace("kl nats", "KL"),
-    value: say(measure.value),
+    value: measure.value === null ? NONE : say(measure.value),
     interval: low === null || high === null ? NONE : `${say(low)} to ${say(high)}`,
     limit: limit
       ? limit.replaceAll("<=", "≤").replaceAll(">=", "≥")

@@ -39,7 +39,7 @@ function showHealth(kind, words) {
 
 function makeSections() {
   byId("sections").append(...SECTIONS.map((section) =>
-    h("section", { class: section.wide ? "wide" : null, "aria-labelledby": section.id },
+    h("section", { class: section.kind, "aria-labelledby": section.id },
       h("h2", { id: section.id }, section.title),
       h("p", { class: "why" }, section.why),
       h("div", { id: `${section.id}-body` }, empty("Waiting for the API.")))));

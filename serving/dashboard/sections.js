@@ -19,7 +19,7 @@ function because(why) {
   if (!forced) return h("p", null, why);
   return [
     h("p", null, plain),
-    h("details", null, h("summary", null, "Forced past its gates: what they said"), h("p", null, forced)),
+    h("details", { "data-key": forced }, h("summary", null, "Forced past its gates: what they said"), h("p", null, forced)),
   ];
 }
 
@@ -33,7 +33,7 @@ function drawLive({ live, service }) {
         h("h3", null, arm.policy, " ", h("span", { class: "soft" }, arm.arm)),
         h("span", { class: "share" }, whole(arm.share), h("small", null, " of users"))),
       h("progress", { max: 1, value: arm.share, "aria-label": `share of users of ${arm.arm}` }, whole(arm.share)),
-      arm.recipe ? h("p", { class: "soft" }, arm.recipe) : null,
+      arm.recipe && arm.recipe !== arm.arm ? h("p", { class: "soft" }, arm.recipe) : null,
       because(arm.why),
       h("p", { class: "soft small" }, "live ", time(arm.since), `, by ${arm.who}`),
       arm.problem ? h("p", { class: "problem" }, `✕ It could not be loaded: ${arm.problem}`) : null));
@@ -126,7 +126,7 @@ function drawMeasures(measures) {
       return h("tr", { class: told.outcome, role: "row" },
         h("th", { scope: "row", role: "rowheader" }, told.name),
         h("td", { role: "cell" }, h("b", null, told.value)),
-        h("td", { role: "cell", class: "interval" }, told.interval),
+        h("td", { role: "cell", class: told.interval === NONE ? "interval none" : "interval" }, told.interval),
         h("td", { role: "cell", class: "limit" }, told.limit),
         h("td", { role: "cell", class: "outcome" }, `${mark} ${told.outcome}`));
     })));
@@ -201,7 +201,7 @@ function drawLineage({ lineage }) {
 }
 
 const SECTIONS = [
-  { id: "live", title: "What is live", wide: true, needsRegistry: true,
+  { id: "live", title: "What is live", kind: "wide", needsRegistry: true,
     why: "Which version answers which share of users, and why.", uses: ["live", "service"], draw: drawLive },
   { id: "love", title: "Love rate per version",
     why: "Loved share of all shown replies. Versions shown at different times met different users: only an experiment compares them fairly.",
@@ -209,16 +209,16 @@ const SECTIONS = [
   { id: "funnel", title: "From reply to love",
     why: "Every stored event, each once; a reaction that was taken back no longer stands.",
     uses: ["funnel", "signals"], draw: drawFunnel },
-  { id: "activity", title: "Coming in", wide: true, why: "Events by the minute in which they became known.",
+  { id: "activity", title: "Coming in", kind: "wide", why: "Events by the minute in which they became known.",
     uses: ["activity"], draw: drawActivity },
-  { id: "verdicts", title: "Last verdicts", wide: true, needsRegistry: true,
+  { id: "verdicts", title: "Last verdicts", kind: "wide", needsRegistry: true,
     why: "What each gate said last of each version; a refusal is stored like any other verdict.",
     uses: ["verdicts"], draw: drawVerdicts },
-  { id: "history", title: "What was made live", wide: true, needsRegistry: true, why: "Newest first.",
+  { id: "history", title: "What was made live", kind: "wide", needsRegistry: true, why: "Newest first.",
     uses: ["history", "model"], draw: drawHistory },
-  { id: "fallen", title: "What fell out on the way", why: "Nothing is dropped in silence.",
+  { id: "fallen", title: "What fell out on the way", kind: "short", why: "Nothing is dropped in silence.",
     uses: ["funnel", "signals", "dead_letters"], draw: drawFallen },
-  { id: "lineage", title: "Where it comes from", needsRegistry: true,
+  { id: "lineage", title: "Where it comes from", kind: "short", needsRegistry: true,
     why: "What each live version was made of.", uses: ["lineage"], draw: drawLineage },
 ];
 

@@ -35,7 +35,7 @@ def chromium() -> str:
 def browser(chromium: str) -> Iterator[Browser]:
     """One Chromium for the tests of a file.
 
-    Not for the session: Playwright keeps an event loop running in this thread while it is up, and
+    Not for the whole run: Playwright keeps an event loop running in this thread while it is up, and
     `asyncio.run` of tests in other files would fail meanwhile.
     """
     with sync_playwright() as playwright:

@@ -42,6 +42,9 @@ def settings_of(inputs: Path) -> dict[str, str]:
         "RLUF_TRAINING__POLICY__PROMPTS_MAX": "4",
         "RLUF_TRAINING__POLICY__REFERENCE_REPLIES": "2",
         "RLUF_TRAINING__POLICY__MAX_NEW_TOKENS": "6",
+        "RLUF_TRAINING__POLICY__TRUNCATED_IS_FEASIBLE": "true",
+        "RLUF_TRAINING__POLICY__LR": "0.01",
+        "RLUF_REFRESH__WORKERS": "1",
         "RLUF_REFRESH__TRAIN_PROMPTS_MAX": "4",
         "RLUF_REFRESH__EVIDENCE_PROMPTS_MAX": "6",
         "RLUF_REFRESH__EVIDENCE_REPLIES": "1",
@@ -108,7 +111,9 @@ def _chats() -> list[Shown | Reaction]:
                 conversation_id=f"c{number}",
                 user_id=f"u{user}",
                 messages=(
-                    Message(role="user", content=f"tell me about {rng.choice(ASKED)} {number % 60}"),
+                    Message(
+                        role="user", content=f"tell me about {rng.choice(ASKED)} {number % 60}"
+                    ),
                 ),
                 response=f"{said} {rng.choice(ASKED)}",
                 policy="chat@1",

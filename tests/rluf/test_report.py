@@ -190,6 +190,20 @@ def test_the_decision_is_said_in_one_sentence():
     assert verdict_line(document).startswith("Refused: promote chat@3 to champion. chat@1 stays")
 
 
+def test_a_demo_without_love_is_reported_all_the_same(tmp_path):
+    document = facts()
+    none = float("nan")
+    for row in document["policies"]:
+        row |= {"love_lift": none, "love_lift_ci": [none, float("inf")], "love_rate": 0.0}
+        for told in row["measures"]:
+            told |= {"value": None, "low": None, "high": None}
+    document["reward"] |= {"auroc": none, "auroc_ci": [none, none], "reliability": []}
+    report = write_report(tmp_path, document)
+    assert "too little love" in report.page.read_text("utf-8")
+    assert "NaN" not in report.document.read_text("utf-8")
+    assert "AUROC –" in summarise(report.facts)
+
+
 def test_the_terminal_summary_names_what_was_lost_and_why_it_was_refused():
     text = summarise(facts())
     assert "0 lost" in text

@@ -9,6 +9,7 @@ prompt (leave-one-out) instead of the batch's mean, which has less variance.
 
 # N replies, T reply tokens, R rewards
 
+import inspect
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -81,9 +82,16 @@ class CrpgTrainer(RLOOTrainer):  # type: ignore[misc]  # TRL ships no types.
         **kwargs: Any,
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Remembers the last two calls without gradient: the policy's, then the reference's."""
-        out = super()._get_per_token_logps_and_entropies(
-            model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
-        )
+        if input_ids.device.type == "cpu" and takes_logits_to_keep(model):
+            with_entropy = bool(kwargs.get("compute_entropy"))
+            logp_NT, entropy_NT = reply_log_probs(
+                model, input_ids, attention_mask, logits_to_keep, self.temperature, with_entropy
+            )
+            out = (logp_NT, entropy_NT, None)
+        else:
+            out = super()._get_per_token_logps_and_entropies(
+                model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
+            )
         if not torch.is_grad_enabled():
             mask_NT = attention_mask[:, -logits_to_keep:]
             self._log_probs = [*self._log_probs[-1:], (out[0], mask_NT)]
@@ -143,6 +151,38 @@ class CrpgTrainer(RLOOTrainer):  # type: ignore[misc]  # TRL ships no types.
             total=float(columns_NR.sum(-1).mean()),
             reply_tokens=reply_tokens,
         )
+
+
+def takes_logits_to_keep(model: Any) -> bool:
+    """Whether the model's forward can leave out the logits of the prompt."""
+    return "logits_to_keep" in inspect.signature(model.forward).parameters
+
+
+def reply_log_probs(
+    model: Any,
+    ids_NP: Tensor,
+    mask_NP: Tensor,
+    num_kept: int,
+    temperature: float,
+    with_entropy: bool,
+) -> tuple[Tensor, Tensor | None]:
+    """log π of the last `num_kept` tokens, logp_NT, and on request each token's entropy_NT, nats.
+
+    What TRL's own method gives, but only the reply's positions meet the vocabulary: off a GPU TRL
+    1.16 projects the prompt's too, which for long prompts is most of a step. Tokens outside the
+    mask give 0, as there.
+    """
+    logits_NTV = model(
+        input_ids=ids_NP, attention_mask=mask_NP, use_cache=False, logits_to_keep=num_kept + 1
+    ).logits[:, :-1]
+    logps_NTV = torch.log_softmax(logits_NTV.float() / temperature, dim=-1)
+    mask_NT = mask_NP[:, -num_kept:]
+    logp_NT = logps_NTV.gather(-1, ids_NP[:, -num_kept:, None])[..., 0] * mask_NT
+    if not with_entropy:
+        return logp_NT, None
+    with torch.no_grad():
+        entropy_NT = -(logps_NTV.exp() * logps_NTV).sum(-1) * mask_NT
+    return logp_NT, entropy_NT
 
 
 class Crpg:
