@@ -27,7 +27,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -186,6 +186,10 @@ def translated_faults() -> Iterator[None]:
         yield
     except (OperationalError, InterfaceError, PoolTimeout) as fault:
         raise Unavailable(f"the registry's database does not answer: {fault}") from fault
+    except DatabaseError as fault:
+        if type(fault.orig) is not sqlite3.DatabaseError:  # Its subclasses are faults of ours.
+            raise
+        raise Unavailable(f"the registry's file is no sound database: {fault.orig}") from fault
 
 
 def _finite(value: object) -> object:

@@ -179,6 +179,7 @@ def _funnel(home: Path) -> dict[str, int]:
         SELECT (SELECT count(*) FROM shown) AS shown,
                (SELECT count(*) FROM reactions) AS reactions,
                (SELECT count(*) FROM labels WHERE value) AS labels_on,
+               (SELECT count(*) FROM labels WHERE value AND signal = 'love') AS loved,
                (SELECT count(*) FROM labels WHERE mistap) AS mistaps,
                (SELECT count(*) FROM labels WHERE dangling) AS dangling,
                (SELECT count(*) FROM dead_letters) AS dead_letters

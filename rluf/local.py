@@ -169,10 +169,7 @@ class Supervisor:
         return f"http://{serving.host}:{serving.port}"
 
     def start(self, *, recipes: Sequence[str] = (), only: Sequence[str] = ALL) -> None:
-        """Bring everything up, in order, each ready before the next.
-
-        Raises AlreadyUp, PortTaken, CannotStart, ChildFailed.
-        """
+        """Bring everything up. Raises AlreadyUp, PortTaken, CannotStart, ChildFailed."""
         home = self.settings.home
         self._take_lock(home)
         if "api" in only:

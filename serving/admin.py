@@ -60,10 +60,17 @@ def admin_routes(desk: Desk) -> APIRouter:
         who = _operator(desk, request)
         asked = await read_request(request, ArmsRequest, desk.config)
         arms = [Arm(name=a.name, version=a.version, share=a.share) for a in asked.arms]
+        if not asked.override:
+            for number in {arm.version for arm in arms} - await _live_versions(desk, name):
+                await _refuse_if_refused(desk, name, number)
         made = await _ask(
             desk,
             lambda: desk.registry.set_arms(
-                name, arms, experiment=asked.experiment, why=asked.why, who=who
+                name,
+                arms,
+                experiment=asked.experiment,
+                why=f"{asked.why} (override)" if asked.override else asked.why,
+                who=who,
             ),
         )
         await desk.engine.refresh()
@@ -97,6 +104,12 @@ def _operator(desk: Desk, request: Request) -> str:
     """Give the operator's name in the history. Raises Unauthorised."""
     require_key(request, desk.config.admin_keys)
     return f"admin {key_unit(request)}"
+
+
+async def _live_versions(desk: Desk, name: str) -> set[int]:
+    """Give the versions that users have already: they may stay whatever a later verdict says."""
+    division = await _ask(desk, lambda: desk.registry.arms(name))
+    return {arm.version for arm in division.arms}
 
 
 async def _refuse_if_refused(desk: Desk, name: str, number: int) -> None:

@@ -199,6 +199,7 @@ class ArmsRequest(Asked):
     experiment: Annotated[str, Field(max_length=NAME_CHARS_MAX)]
     arms: Annotated[list[ArmRequest], Field(min_length=1)]
     why: Annotated[str, Field(min_length=1)]
+    override: bool = False
 
 
 class AliasRequest(Asked):

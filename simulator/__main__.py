@@ -5,6 +5,7 @@ import asyncio
 import json
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from simulator.ledger import Lines
 from simulator.live import LiveConfig, Tally, live
 from simulator.oracle import open_rehearsal, open_sealed
 
+PROGRESS_LINE_S = 10.0
+"""Seconds between two lines of progress where there is no terminal."""
 EXIT_CODES = """exit codes:
   0    done
   2    wrong arguments
@@ -75,16 +78,14 @@ def _live(options: argparse.Namespace) -> int:
         give_up_s=options.give_up,
     )
 
-    def show(tally: Tally) -> None:
-        if options.progress:
-            line = f"{tally.users}/{config.users} users, {tally.turns} replies, "
-            print(line + f"{sum(tally.taps.values())} taps", file=sys.stderr, flush=True)
+    progress = Progress(config.users)
 
     try:
-        summary = asyncio.run(live(config, show))
+        summary = asyncio.run(live(config, progress.show if options.progress else _say_nothing))
     except ApiGone as gone:
         print(f"simulator live: {gone}. Is the API up at {config.url}?", file=sys.stderr)
         return API_GONE
+    progress.end()
     _print_report(summary, is_json=options.json)
     refused, acknowledged = summary["calls_refused"], summary["calls_acknowledged"]
     assert isinstance(refused, dict)
@@ -94,6 +95,36 @@ def _live(options: argparse.Namespace) -> int:
         print(f"simulator live: the API refused {num_refused} calls: {refused}", file=sys.stderr)
         return TOO_MANY_REFUSED
     return DONE
+
+
+def _say_nothing(tally: Tally) -> None:
+    """For those who did not ask for progress."""
+
+
+class Progress:
+    """On a terminal one line that is written over; else a line now and then, never one twice."""
+
+    def __init__(self, users: int) -> None:
+        self._users = users
+        self._is_terminal = sys.stderr.isatty()
+        self._said = ""
+        self._said_at = -PROGRESS_LINE_S
+
+    def show(self, tally: Tally) -> None:
+        """Say how far it is, if it is time to."""
+        taps = sum(tally.taps.values())
+        text = f"{tally.users:,} of {self._users:,} users, {tally.turns:,} replies, {taps:,} taps"
+        now = time.monotonic()
+        if text == self._said or (not self._is_terminal and now - self._said_at < PROGRESS_LINE_S):
+            return
+        self._said, self._said_at = text, now
+        print(f"\r{text}" if self._is_terminal else text, end="", file=sys.stderr)
+        print("" if self._is_terminal else "\n", end="", file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        """Leave the line."""
+        if self._is_terminal and self._said:
+            print(file=sys.stderr, flush=True)
 
 
 def _oracle(options: argparse.Namespace) -> int:

@@ -1,8 +1,8 @@
 """P[Love]: the chance that a user loves a reply, fitted from a snapshot of labels.
 
 The loss is weighted binary cross-entropy on f(x) + user offset - log kappa, so f reads text only
-and holds at natural prevalence (training/label_loss.py). An encoder starts from the best linear probe
-of its states (training/probe.py). Deviation from RLUF (arXiv 2505.14946): the paper names no
+and holds at natural prevalence (training/label_loss.py). An encoder starts from the best linear
+probe of its states (training/probe.py). Deviation from RLUF (arXiv 2505.14946): the paper names no
 correction of its upsampling.
 """
 

@@ -32,8 +32,7 @@ COUNTS_SQL = """
            (SELECT count(*) FROM reactions) AS reactions,
            (SELECT count(*) FROM dead_letters) AS dead_letters,
            (SELECT count(*) FROM labels WHERE dangling) AS dangling,
-           (SELECT count(DISTINCT id) FROM (FROM shown SELECT id UNION ALL FROM reactions SELECT id))
-               AS stored
+           (SELECT count(*) FROM (FROM shown SELECT id UNION FROM reactions SELECT id)) AS stored
 """
 LABELS_SQL = """
     SELECT signal, count(*) AS n FROM labels WHERE value AND NOT mistap AND NOT dangling

@@ -1,4 +1,4 @@
-"""The command `rluf` as a stranger runs it: a process with its own home, told by its environment."""
+"""The command `rluf` as a stranger runs it: a process with a home and an environment of its own."""
 
 import json
 import os

@@ -5,6 +5,7 @@ the same `main` in this process for the many kinds of wrong input.
 """
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -51,9 +52,13 @@ def call(
         said = capsys.readouterr()
         return Outcome(code, said.out, " ".join(said.err.split()))
 
-    for name in [name for name in environment(home) if name.startswith("RLUF_")]:
-        monkeypatch.delenv(name, raising=False)
+    for name in [name for name in os.environ if name.startswith("RLUF_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr("streams.topics.REQUEST_TIMEOUT_MS", 1_000)  # Nobody answers later either.
+    before = dict(os.environ)
     yield run
+    os.environ.clear()  # The command prepares the environment of its libraries.
+    os.environ.update(before)
 
 
 def verbs() -> list[list[str]]:

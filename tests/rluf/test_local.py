@@ -4,6 +4,7 @@ Method: real child processes of a few lines; no broker, as one is named.
 """
 
 import signal
+import socket
 import sys
 import threading
 import time
@@ -13,7 +14,17 @@ from pathlib import Path
 import pytest
 
 from rluf import local
-from rluf.local import AlreadyUp, Child, ChildFailed, Supervisor, read_state
+from rluf.console import Console
+from rluf.local import (
+    AlreadyUp,
+    Child,
+    ChildFailed,
+    PortTaken,
+    Supervisor,
+    read_state,
+    require_free_port,
+    supervised,
+)
 from rluf.settings import Settings, load_settings
 
 SLEEPER = "import time; print('working', flush=True); time.sleep(60)"
@@ -84,6 +95,73 @@ def test_two_supervisors_never_share_a_home(tmp_path):
     finally:
         first.stop()
     assert read_state(tmp_path) is None
+
+
+def test_a_child_that_came_back_is_said_to_be_ready(tmp_path):
+    said: list[str] = []
+    supervisor = make(tmp_path, SLEEPER, said)
+    supervisor.start()
+    watcher = threading.Thread(target=supervisor.watch)
+    watcher.start()
+    try:
+        process = supervisor.children[0].process
+        assert process is not None
+        process.send_signal(signal.SIGKILL)
+        wait_until(lambda: sum("worker: ready" in line for line in said) == 2)
+        assert f"worker: ready (pid {process.pid})" in said[1]
+        assert str(process.pid) not in said[-1]
+    finally:
+        supervisor.stop()
+        watcher.join()
+
+
+def test_no_broker_is_started_where_one_is_named(tmp_path):
+    said: list[str] = []
+    supervisor = make(tmp_path, SLEEPER, said)
+    supervisor.start()
+    try:
+        assert supervisor.broker is None
+        assert said[0] == "broker: using 127.0.0.1:1; none started"
+        assert not (tmp_path / "kafka").exists()
+    finally:
+        supervisor.stop()
+
+
+def test_the_fault_ends_the_block_also_where_ctrl_c_was_ignored(tmp_path, monkeypatch):
+    """A shell starts jobs in the background like this."""
+    monkeypatch.setattr(local, "RESTARTS_MAX", 0)
+    supervisor = make(tmp_path, "import time; time.sleep(0.3)", [])
+    monkeypatch.setattr(local, "Supervisor", lambda settings, say: supervisor)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with (
+            pytest.raises(ChildFailed, match="worker died 1 times"),
+            supervised(settings_at(tmp_path), say=lambda _: None),
+        ):
+            time.sleep(20)
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_port_that_somebody_has_is_refused_and_a_free_one_found():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(PortTaken, match=rf"port {port} of 127\.0\.0\.1.*RLUF_SERVING__PORT"):
+            require_free_port("127.0.0.1", port)
+    assert require_free_port("127.0.0.1", port) == port
+    assert require_free_port("127.0.0.1", 0) > 0
+    with pytest.raises(PortTaken, match=r"nowhere\.invalid"):
+        require_free_port("nowhere.invalid", 8000)
+
+
+def test_last_words_with_brackets_are_printed_as_they_are(capsys):
+    Console(as_json=False).say("bind on [Errno 98] failed [/x] at ('127.0.0.1', 1)" + "." * 80)
+    assert capsys.readouterr().err == (
+        "bind on [Errno 98] failed [/x] at ('127.0.0.1', 1)" + "." * 80 + "\n"
+    )
 
 
 def test_state_left_by_a_crash_does_not_count(tmp_path):

@@ -11,7 +11,6 @@ import random
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,7 +80,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def turns(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Turns]:
+def turns(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Turns:
     folder = tmp_path_factory.mktemp("homes")
     whole, killed = make_home(folder / "whole", inputs), make_home(folder / "killed", inputs)
     settings = settings_of(inputs)
@@ -114,7 +113,7 @@ def turns(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tu
             os.killpg(process.pid, signal.SIGKILL)
             assert finish(process).code == -signal.SIGKILL
     killed_says = rluf("refresh", "--json", home=killed, settings=settings)
-    yield Turns(whole, killed, whole_says, killed_says, rival, reached)
+    return Turns(whole, killed, whole_says, killed_says, rival, reached)
 
 
 @pytest.mark.slow
