@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+MINILM = "minilm"
+"""Short name of the encoder that the installation brings along: all-MiniLM-L6-v2."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelsConfig:

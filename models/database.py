@@ -27,7 +27,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -143,7 +143,12 @@ def sqlite_file(url: URL) -> Path | None:
 
 def checked_url(url: str) -> URL:
     """Parse the URL. Raises ValueError unless it is a SQLite file or PostgreSQL by psycopg."""
-    parsed = make_url(url)
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise ValueError(
+            f"{url!r} is no database URL; the registry is sqlite:///FILE or postgresql+psycopg://…"
+        ) from None
     if parsed.drivername == "sqlite":
         if parsed.database in (None, "", ":memory:"):
             raise ValueError("the registry must be a file that processes share, not in memory")

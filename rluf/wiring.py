@@ -111,15 +111,16 @@ def start_worker(settings: Settings, *, ready_file: Path | None, metrics_port: i
 
 def start_api(settings: Settings) -> None:
     """Serve HTTP in this process until it is told to stop."""
+    from rluf.local import require_free_port
+
+    settings = find_brokers(settings)
+    require_free_port(settings.serving.host, settings.serving.port)
     import torch
 
-    from rluf.local import require_free_port
     from serving.app import Room
     from serving.server import serve
     from streams.producer import Producer
 
-    settings = find_brokers(settings)
-    require_free_port(settings.serving.host, settings.serving.port)
     torch.set_num_threads(1)
     registry = open_registry(settings)
     producer = Producer(settings.streams)

@@ -4,7 +4,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from models.config import MINILM
 from training.evidence.limits import Limits
+
+MINILM_LAYERS = 2
+"""Layers of MiniLM that reward models keep where not told otherwise."""
+
+
+def layers_kept(base: str, num_layers: int | None) -> int:
+    """How many lowest layers to keep, 0 for all."""
+    if num_layers is not None:
+        return num_layers
+    return MINILM_LAYERS if base == MINILM else 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,9 +26,10 @@ class RewardConfig:
     """Encoder to start from: "minilm" (shipped with the installation), a name, or a folder."""
     max_tokens: int = 128
     """Tokens of prompt and reply together; a longer prompt loses its start, never the reply."""
-    num_layers: int = 0
-    """Keep only this many of the encoder's lowest layers; 0 keeps all."""
-    frozen_layers: int = 4
+    num_layers: int | None = None
+    """Keep only this many of the encoder's lowest layers, 0 for all. None keeps MiniLM's two
+    lowest, which rank as well as its six on thousands of labels, and all of any other base."""
+    frozen_layers: int = 1
     """Lowest layers left as they are, with the embeddings: computed once per text and kept.
 
     0 freezes the embeddings alone, -1 nothing at all.
@@ -31,7 +43,7 @@ class RewardConfig:
     as loved everywhere. 0 asks for nothing."""
     invariance_rows: int = 200
     """Training rows, evenly spaced, that the probe is held invariant on."""
-    epochs: int = 3
+    epochs: int = 1
     """Passes over the training rows after the probe; 0 leaves it at the probe."""
     batch_size: int = 32
     """Rows a step."""
@@ -69,9 +81,9 @@ class PreferenceConfig:
     """Model to start from: "minilm", a name, or a folder (a small causal LM works too)."""
     max_tokens: int = 128
     """Tokens of prompt and reply together; a longer prompt loses its start, never the reply."""
-    num_layers: int = 0
-    """Keep only this many of the encoder's lowest layers; 0 keeps all."""
-    frozen_layers: int = 4
+    num_layers: int | None = None
+    """Layers kept, as in RewardConfig."""
+    frozen_layers: int = 1
     """Lowest layers that are not trained, nor the embeddings; -1 trains everything.
 
     As in RewardConfig, what they give is computed once per text and kept.

@@ -34,7 +34,7 @@ from models.calibration import Calibration
 from models.card import ModelCardFacts
 from models.chat import Chat, chat_of
 from models.reward import RewardModel, base_name
-from training.config import PreferenceConfig
+from training.config import PreferenceConfig, layers_kept
 from training.optimizer import head_optimizer
 from training.probe import start_from_nothing
 from training.reward_metrics import wilson_interval
@@ -126,7 +126,10 @@ def fit_preference(
     """
     train, held_out = split_pairs(read_pairs(pairs), config.held_out_share, config.seed)
     reward = RewardModel.from_pretrained(
-        config.base, max_tokens=config.max_tokens, num_layers=config.num_layers, seed=config.seed
+        config.base,
+        max_tokens=config.max_tokens,
+        num_layers=layers_kept(config.base, config.num_layers),
+        seed=config.seed,
     )
     reward.calibration = Calibration()
     freeze_lower(reward.model, config.frozen_layers)

@@ -23,7 +23,7 @@ from models.bert import attend_evenly, is_splittable
 from models.card import ModelCardFacts
 from models.chat import Chat, chat_of, split_reply
 from models.reward import RewardModel, base_name
-from training.config import RewardConfig
+from training.config import RewardConfig, layers_kept
 from training.examples import Examples, ExampleSource, read_examples
 from training.label_loss import label_loss, natural_logit
 from training.optimizer import head_optimizer
@@ -64,7 +64,7 @@ def fit_reward(
     reward = RewardModel.from_pretrained(
         config.base,
         max_tokens=config.max_tokens,
-        num_layers=config.num_layers,
+        num_layers=layers_kept(config.base, config.num_layers),
         seed=config.seed,
     )
     losses = train_reward(reward, train, config, seconds, on_progress=on_progress)

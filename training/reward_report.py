@@ -73,8 +73,9 @@ class RewardReport:
         return plain
 
     def write(self, folder: Path) -> None:
-        """Write report.json into a model's folder."""
-        text = json.dumps(self.to_json(), indent=2) + "\n"
+        """Write report.json into a model's folder, without the times: equal fits are equal bytes."""
+        facts = {name: value for name, value in self.to_json().items() if name != "seconds"}
+        text = json.dumps(facts, indent=2) + "\n"
         (folder / REPORT_FILE).write_text(text, encoding="utf-8")
 
     def headline(self) -> dict[str, float]:
