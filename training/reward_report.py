@@ -73,7 +73,7 @@ class RewardReport:
         return plain
 
     def write(self, folder: Path) -> None:
-        """Write report.json into a model's folder, without the times: equal fits are equal bytes."""
+        """Write report.json into a model's folder, without times: equal fits are equal bytes."""
         facts = {name: value for name, value in self.to_json().items() if name != "seconds"}
         text = json.dumps(facts, indent=2) + "\n"
         (folder / REPORT_FILE).write_text(text, encoding="utf-8")

@@ -95,7 +95,7 @@ class CrpgTrainer(RLOOTrainer):  # type: ignore[misc]  # TRL ships no types.
         if not torch.is_grad_enabled():
             mask_NT = attention_mask[:, -logits_to_keep:]
             self._log_probs = [*self._log_probs[-1:], (out[0], mask_NT)]
-        return out  # type: ignore[no-any-return]
+        return out
 
     def _calculate_rewards(
         self,
