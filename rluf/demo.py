@@ -75,7 +75,8 @@ def run_demo(home: Path, *, say: Say, on_progress: OnProgress) -> Report:
             _drain(settings, rounds)
             phase("report", "Report: what was measured")
             facts = find(settings, registry, turn, rounds, experiment=EXPERIMENT, baseline=baseline)
-            facts["decision"] = plain(_decide(registry, settings, turn, facts["policies"]))
+            decision = _decide(registry, settings, turn, facts["policies"], facts["ab"])
+            facts["decision"] = plain(decision)
             facts["history"] = [plain(row) for row in history(registry, settings.refresh.policy)]
     facts["wall_seconds"] = round(time.monotonic() - began, 1)
     facts["peak_rss_mb"] = memory.peak_mb
@@ -195,9 +196,20 @@ def _start_experiment(
 
 
 def _decide(
-    registry: Registry, settings: Settings, turn: TurnReport, policies: list[dict[str, Any]]
+    registry: Registry,
+    settings: Settings,
+    turn: TurnReport,
+    policies: list[dict[str, Any]],
+    comparison: Mapping[str, Any],
 ) -> Decision:
     """Promote the candidate that users loved most among those that the gates passed, or none."""
+    if comparison["sample_ratio"]["is_void"]:
+        return stop_experiment(
+            registry,
+            settings.refresh.policy,
+            who=WHO,
+            why="the users did not fall to the arms as they should have: the test is void",
+        )
     lifts = {policy["version"]: policy["love_lift_ci"] for policy in policies}
     better = [
         candidate

@@ -16,6 +16,7 @@ from features.views import query
 from models.chat import Chat, chat_of
 from models.registry import Registry
 from models.reward import RewardModel
+from rluf.promote import in_use
 from rluf.schedule import Drift, population_shift
 from rluf.settings import Settings
 
@@ -54,10 +55,10 @@ class LoopState:
         return self._drift
 
     def _read(self) -> Drift:
-        versions = self._registry.versions("love")
-        if not versions:
+        version = in_use(self._registry, "love")
+        if version is None:
             return Drift()
-        model = RewardModel.from_pretrained(self._registry.open_artifact(versions[-1]))
+        model = RewardModel.from_pretrained(self._registry.open_artifact(version))
         since = self._last_turn()
         fitted_on = self._rows(f"occurred_at <= TIMESTAMPTZ '{since.isoformat()}'")
         days = [

@@ -31,6 +31,7 @@ from training.evidence.report import Measure, Verdict
 from training.evidence.sentinels import watch
 from training.fit_preference import fit_preference as fit_pairs
 from training.fit_reward import fit_reward as fit_love
+from training.fit_reward import rank_later_users
 from training.improve_policy import improve_policy as improve
 from training.pretrain_policy import pretrain_policy as pretrain
 from training.shared_trunk import share_trunk
@@ -61,11 +62,16 @@ def fit_reward(
     snapshot: Path,
     config: RewardConfig,
     gates: GatesConfig,
+    incumbent: Path | None = None,
 ) -> dict[str, Any]:
-    """Fit P[signal] and hold it against the gates of reward models."""
-    report = fit_love(load_snapshot(snapshot), config, out / "model", on_progress=on_progress)
+    """Fit P[signal] and hold it against the gates, the model in use on the same rows among them."""
+    source = load_snapshot(snapshot)
+    report = fit_love(source, config, out / "model", on_progress=on_progress)
     facts = report.to_json()
-    return {"report": facts, "verdict": gate_reward(facts, gates).to_json()}
+    before = None
+    if incumbent is not None:
+        before = {"auroc": rank_later_users(RewardModel.from_pretrained(incumbent), source)}
+    return {"report": facts, "verdict": gate_reward(facts, gates, incumbent=before).to_json()}
 
 
 def fit_baseline(

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
 from urllib.error import URLError
+from urllib.parse import urlsplit
 
 from rluf.settings import Settings
 from streams.broker import Broker
@@ -34,6 +35,8 @@ STOP_WAIT_S = 20.0
 """How long a child may drain after SIGTERM before it is killed."""
 READY_WAIT_S = 90.0
 POLL_S = 0.25
+LOOPBACK = "127.0.0.1"
+"""Where the worker shows its metrics to the API of the same machine."""
 ALL = ("worker", "api", "scheduler")
 """The children beside the broker."""
 
@@ -117,13 +120,17 @@ class Child:
 def plan_children(settings: Settings, recipes: Sequence[str]) -> list[Child]:
     """Give the processes of the house beside the broker, in the order they start."""
     logs, ready = settings.home / "logs", settings.home / "worker.ready"
+    metrics_port = str(urlsplit(settings.serving.worker_metrics_url).port or 0)
     base = [sys.executable, "-m", "rluf"]
     options = [part for recipe in recipes for part in ("--recipe", recipe)]
     options += ["--supervisor", str(os.getpid())]
     return [
         Child(
             name="worker",
-            command=[*base, "worker", *options, "--ready-file", str(ready)],
+            command=[
+                *(*base, "worker", *options, "--ready-file", str(ready)),
+                *(("--metrics-port", metrics_port) if metrics_port != "0" else ()),
+            ],
             log=logs / "worker.log",
             ready_file=ready,
         ),
@@ -175,7 +182,11 @@ class Supervisor:
         if "api" in only:
             serving = self.settings.serving
             port = require_free_port(serving.host, serving.port)
-            self.settings = replace(self.settings, serving=replace(serving, port=port))
+            url = serving.worker_metrics_url
+            if not url and "worker" in only:
+                url = f"http://{LOOPBACK}:{require_free_port(LOOPBACK, 0)}/metrics"
+            serving = replace(serving, port=port, worker_metrics_url=url)
+            self.settings = replace(self.settings, serving=serving)
         if not self.brokers:
             self.broker = Broker.start(
                 home / "kafka", cache=self.settings.cache, on_progress=self.say
@@ -190,6 +201,7 @@ class Supervisor:
             "RLUF_CACHE": str(self.settings.cache),
             "RLUF_STREAMS__BROKERS": self.brokers,
             "RLUF_SERVING__PORT": str(self.settings.serving.port),
+            "RLUF_SERVING__WORKER_METRICS_URL": self.settings.serving.worker_metrics_url,
         }
         self.children = [
             child for child in self._plan(self.settings, recipes) if child.name in only

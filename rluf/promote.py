@@ -114,6 +114,24 @@ def promote(
     )
 
 
+def put_in_use(registry: Registry, version: Version, *, why: str, who: str) -> bool:
+    """Let a reward model that its gates passed be the one in use; says whether it is.
+
+    Reward models have no users to be divided, so only the alias moves. A version that was refused
+    leaves the one in use where it is.
+    """
+    if _objections(registry, version):
+        return False
+    _move(registry, version.name, CHAMPION, version.number, why=why, who=who)
+    return True
+
+
+def in_use(registry: Registry, name: str) -> Version | None:
+    """The reward model in use; None where none has passed its gates yet."""
+    number = registry.alias(name, CHAMPION)
+    return None if number is None else registry.version(name, number)
+
+
 def rollback(registry: Registry, name: str, *, who: str, why: str) -> Decision:
     """Put the champion of before back before every user; done twice, the undoing is undone.
 

@@ -26,8 +26,10 @@ from models.chat import Chat
 from models.registry import Registry
 from models.runs import Run
 from models.versions import Version
+from rluf.promote import in_use, put_in_use
 from rluf.settings import BadSettings, Settings, load_recipe_over, plain, settings_hash
 from rluf.steps import OnProgress, Result, Step, Steps
+from training.config import GatesConfig, RewardConfig
 
 logger = logging.getLogger(__name__)
 
@@ -128,6 +130,8 @@ class _Turn:
         self.as_of = as_of
         self.say = say
         self.seconds: dict[str, float] = {}
+        self.incumbent = _incumbent(registry, run)
+        """P[Love] in use when the turn began: a new one may not rank much worse than it."""
 
     def take(self, steps: Steps, why: str) -> TurnReport:
         refresh = self.settings.refresh
@@ -137,6 +141,9 @@ class _Turn:
         love = rewards["love"]
         reward_verdict = love.result["verdict"]
         self._record(love.version, reward_verdict)
+        put_in_use(
+            self.registry, love.version, why=f"turn {self.run.id}: {why}", who="rluf refresh"
+        )
         candidates = self._candidates(steps, snapshot, production, rewards, reward_verdict)
         return TurnReport(
             turn=self.run.id,
@@ -172,15 +179,17 @@ class _Turn:
     def _fit_rewards(self, steps: Steps, snapshot: Snapshot) -> dict[str, Learned]:
         """Fit what trains the policy and, on other users and other pairs, what judges it."""
         training, refresh = self.settings.training, self.settings.refresh
-        plans: dict[str, Step] = {}
-        for name, half in HALVES:
-            config = replace(training.reward, half=half)
-            plans[name] = Step(
+        plans: dict[str, Step] = {
+            name: reward_step(
+                self.registry,
+                snapshot,
+                replace(training.reward, half=half),
+                training.gates,
                 name=name,
-                job="fit_reward",
-                arguments={"snapshot": snapshot.path, "config": config, "gates": training.gates},
-                key={"snapshot": snapshot.hash, "config": config, "gates": training.gates},
+                incumbent=self.incumbent,
             )
+            for name, half in HALVES
+        }
         for kind, file in (
             ("helpfulness", refresh.helpfulness_pairs),
             ("safety", refresh.safety_pairs),
@@ -404,6 +413,41 @@ TRAINING_REWARDS = ("love", "helpfulness", "safety")
 """What the policy learns from; the same names with -judge only judge it."""
 
 
+def reward_step(
+    registry: Registry,
+    snapshot: Snapshot,
+    config: RewardConfig,
+    gates: GatesConfig,
+    *,
+    name: str,
+    incumbent: Version | None,
+) -> Step:
+    """Plan the fit of a reward model, held against the one in use on the same later users."""
+    before = None if incumbent is None else registry.open_artifact(incumbent)
+    return Step(
+        name=name,
+        job="fit_reward",
+        arguments={
+            "snapshot": snapshot.path,
+            "config": config,
+            "gates": gates,
+            "incumbent": before,
+        },
+        key={
+            "snapshot": snapshot.hash,
+            "config": config,
+            "gates": gates,
+            "incumbent": None if incumbent is None else incumbent.artifact_hash,
+        },
+    )
+
+
+def _incumbent(registry: Registry, run: Run) -> Version | None:
+    """Give P[Love] in use when the run was started, also where it has moved since."""
+    number = run.settings.get("incumbent")
+    return registry.version("love", int(str(number))) if number is not None else None
+
+
 def _check(settings: Settings) -> None:
     for name in ("helpfulness_pairs", "safety_pairs"):
         file = getattr(settings.refresh, name)
@@ -441,10 +485,16 @@ def _begin(settings: Settings, registry: Registry, why: str, say: Say) -> tuple[
             return run, as_of
         registry.finish_run(run.id, "abandoned", {"why": "the settings changed"})
     as_of = datetime.now(UTC)
+    incumbent = in_use(registry, "love")
     run = registry.start_run(
         "refresh",
         key=f"{as_of.isoformat()} {dials[:12]}",
-        settings={"as_of": as_of.isoformat(), "dials": dials, "why": why},
+        settings={
+            "as_of": as_of.isoformat(),
+            "dials": dials,
+            "why": why,
+            "incumbent": None if incumbent is None else incumbent.number,
+        },
     )
     return run, as_of
 

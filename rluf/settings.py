@@ -85,7 +85,7 @@ class RefreshConfig:
 class DemoConfig:
     """How large the demo is: the defaults fit five minutes on two cores."""
 
-    users_baseline: int = 700
+    users_baseline: int = 850
     """Simulated users in round 0, served by the baseline policy alone."""
     users_experiment: int = 1000
     """New simulated users in round 1, split over baseline and both candidates."""
@@ -165,8 +165,9 @@ def as_toml(settings: Settings) -> str:
         if path and values:
             lines.append(f"\n[{path}]")
         for key, value in values.items():
-            text = "''" if value is None else json.dumps(value, ensure_ascii=False)
-            lines.append(f"{key} = {text}")
+            unset = value is None  # TOML has no word for it: the line stays out of the recipe.
+            text = json.dumps(value, ensure_ascii=False)
+            lines.append(f"# {key} is not set" if unset else f"{key} = {text}")
         for key, value in tree.items():
             if isinstance(value, dict):
                 walk(value, f"{path}.{key}" if path else key)

@@ -11,6 +11,8 @@ from typing import Any
 from features.snapshot import take_snapshot
 from models.artifacts import store_artifact
 from models.registry import Registry
+from rluf.promote import in_use, put_in_use
+from rluf.refresh import reward_step
 from rluf.settings import Settings, settings_hash
 from rluf.steps import OnProgress, Step, Steps
 
@@ -70,15 +72,15 @@ def fit_signal(
     )
     say(f"snapshot {snapshot.hash[:12]}: {snapshot.num_rows:,} examples")
     config, gates = settings.training.reward, settings.training.gates
-    key = {"snapshot": snapshot.hash, "config": config, "gates": gates}
-    plans = [
-        Step(
-            name=f"reward-{signal}",
-            job="fit_reward",
-            arguments={"snapshot": snapshot.path, "config": config, "gates": gates},
-            key=key,
-        )
-    ]
+    plan = reward_step(
+        registry,
+        snapshot,
+        config,
+        gates,
+        name=f"reward-{signal}",
+        incumbent=in_use(registry, signal),
+    )
+    plans = [plan]
     if with_baseline:
         plans.append(
             Step(
@@ -97,7 +99,7 @@ def fit_signal(
         signal,
         artifact=artifact,
         kind="reward",
-        config_hash=settings_hash(key),
+        config_hash=settings_hash(plan.key),
         snapshot_hash=snapshot.hash,
         measures=fitted["report"],
     )
@@ -109,6 +111,9 @@ def fit_signal(
         passed=verdict["passed"],
         reasons=verdict["reasons"],
         measures=verdict["measures"],
+    )
+    put_in_use(
+        registry, version, why=f"fitted on snapshot {snapshot.hash[:12]}", who="rluf fit-reward"
     )
     return Fitted(
         version=version.ref,

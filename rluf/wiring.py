@@ -130,7 +130,7 @@ def start_api(settings: Settings) -> None:
         root=settings.home,
         registry=registry,
         producer=producer,
-        scorer=LatestReward(registry),
+        scorer=RewardInUse(registry),
     )
     try:
         serve(room)
@@ -154,8 +154,8 @@ def start_scheduler(settings: Settings, recipes: Sequence[str]) -> None:
     run_scheduler(settings.schedule, registry, read_state=LoopState(settings, registry), turn=turn)
 
 
-class LatestReward:
-    """The newest P[Love] of the registry, loaded when first asked for and when it changes."""
+class RewardInUse:
+    """P[Love] as its gates last passed it, loaded when first asked for and when it changes."""
 
     CHECK_S = 5.0
 
@@ -167,17 +167,17 @@ class LatestReward:
         self._checked_at = -self.CHECK_S
 
     def __call__(self) -> RewardModel | None:
-        """Give the model, or None where none was fitted yet."""
+        """Give the model, or None where none has passed its gates yet."""
         from models.reward import RewardModel
+        from rluf.promote import in_use
 
         if time.monotonic() - self._checked_at < self.CHECK_S:
             return self._model
         self._checked_at = time.monotonic()
-        versions = self._registry.versions(self._name)
-        if versions and versions[-1].number != self._number:
-            newest = versions[-1]
-            self._model = RewardModel.from_pretrained(self._registry.open_artifact(newest))
-            self._number = newest.number
+        version = in_use(self._registry, self._name)
+        if version is not None and version.number != self._number:
+            self._model = RewardModel.from_pretrained(self._registry.open_artifact(version))
+            self._number = version.number
         return self._model
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from models.bert import attend_evenly, is_splittable
@@ -36,12 +37,14 @@ logger = logging.getLogger(__name__)
 Progress = Callable[[str, int, int], None]
 
 SIGNOFFS = (
-    "Bye! Sending love!",
     "Take care, sending hugs!",
     "Goodbye, with love!",
     "Lots of love, bye for now!",
+    "Hugs and kisses, see you soon!",
 )
-"""Endings that carry no answer: appended for invariance, the first one also by the probe."""
+"""Endings that carry no answer, appended for invariance."""
+PROBED_SIGNOFF = "Bye! Sending love!"
+"""The ending that the gate's probe appends: RLUF's own, and none that training is told of."""
 GRADIENT_NORM_MAX = 1.0
 BUCKET_BATCHES = 8
 """Batches shuffled together and then sorted by length: less padding, still in random order."""
@@ -103,6 +106,12 @@ def fit_reward(
     return report
 
 
+def rank_later_users(reward: RewardModel, snapshot: ExampleSource) -> float:
+    """AUROC of a fitted reward model on a snapshot's evaluation split."""
+    held_out = read_examples(snapshot, "eval")
+    return float(roc_auc_score(held_out.labels, reward.logits(held_out.chats).numpy()))
+
+
 def train_reward(
     reward: RewardModel,
     examples: Examples,
@@ -157,7 +166,7 @@ def probe_signoff(
     reward: RewardModel, chats: Sequence[Chat], logits: npt.NDArray[np.float64]
 ) -> float:
     """Mean change of the calibrated logit where each reply is followed by a sign-off."""
-    signed = reward.calibrated_logits([_signed_off(chat, SIGNOFFS[0]) for chat in chats])
+    signed = reward.calibrated_logits([_signed_off(chat, PROBED_SIGNOFF) for chat in chats])
     return float((signed.numpy() - logits[: len(chats)]).mean())
 
 
