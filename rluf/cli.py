@@ -173,7 +173,7 @@ def fit_reward(
     json: JsonOption = False,
 ) -> None:
     """Fit the calibrated probability of a signal on a fresh snapshot and register it."""
-    from rluf.turns import fit_signal
+    from rluf.fit_signal import fit_signal
     from rluf.wiring import open_registry, prepare
 
     console = Console(as_json=json)

@@ -9,16 +9,11 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
-
-import psutil
 
 from features.snapshot import Snapshot, take_snapshot
 from models.artifacts import Artifact, store_artifact
@@ -26,9 +21,10 @@ from models.chat import Chat
 from models.registry import Registry
 from models.runs import Run
 from models.versions import Version
-from rluf.promote import in_use, put_in_use
+from rluf.promote import put_in_use
 from rluf.settings import BadSettings, Settings, load_recipe_over, plain, settings_hash
 from rluf.steps import OnProgress, Result, Step, Steps
+from rluf.turn import begin_turn, incumbent_of, only_turn
 from training.config import GatesConfig, RewardConfig
 
 logger = logging.getLogger(__name__)
@@ -104,8 +100,8 @@ def refresh(
     models.errors.Conflict where another turn is running.
     """
     _check(settings)
-    with _only_turn(registry):
-        run, as_of = _begin(settings, registry, why, say)
+    with only_turn(registry):
+        run, as_of = begin_turn(settings, registry, why, say)
         turn = _Turn(settings, registry, run, as_of, say)
         with Steps(
             settings.home / "turns" / "steps",
@@ -130,7 +126,7 @@ class _Turn:
         self.as_of = as_of
         self.say = say
         self.seconds: dict[str, float] = {}
-        self.incumbent = _incumbent(registry, run)
+        self.incumbent = incumbent_of(registry, run)
         """P[Love] in use when the turn began: a new one may not rank much worse than it."""
 
     def take(self, steps: Steps, why: str) -> TurnReport:
@@ -442,12 +438,6 @@ def reward_step(
     )
 
 
-def _incumbent(registry: Registry, run: Run) -> Version | None:
-    """Give P[Love] in use when the run was started, also where it has moved since."""
-    number = run.settings.get("incumbent")
-    return registry.version("love", int(str(number))) if number is not None else None
-
-
 def _check(settings: Settings) -> None:
     for name in ("helpfulness_pairs", "safety_pairs"):
         file = getattr(settings.refresh, name)
@@ -456,47 +446,6 @@ def _check(settings: Settings) -> None:
                 f"refresh.{name} names {file!r}, which is no file; it has to hold JSON lines with"
                 " prompt, chosen and rejected (python -m simulator pairs makes synthetic ones)"
             )
-
-
-@contextmanager
-def _only_turn(registry: Registry) -> Iterator[None]:
-    """Hold the right to run a turn. Raises Conflict where somebody alive holds it."""
-    left = registry.find_lease("refresh")
-    if left is not None and left.is_held(registry.now()) and _died_here(left.holder):
-        registry.break_lease(left)
-    with registry.lease("refresh", holder=f"{socket.gethostname()}:{os.getpid()}"):
-        yield
-
-
-def _died_here(holder: str) -> bool:
-    host, _, pid = holder.rpartition(":")
-    return host == socket.gethostname() and pid.isdigit() and not psutil.pid_exists(int(pid))
-
-
-def _begin(settings: Settings, registry: Registry, why: str, say: Say) -> tuple[Run, datetime]:
-    """Go on with the unfinished turn of the same settings, or start one that looks from now."""
-    dials = settings_hash(
-        settings.refresh, settings.training, replace(settings.features, root=Path())
-    )
-    for run in registry.runs(kind="refresh", status="running"):
-        if run.settings.get("dials") == dials:
-            as_of = datetime.fromisoformat(str(run.settings["as_of"]))
-            say(f"going on with turn {run.id}, as of {as_of:%Y-%m-%d %H:%M:%S} UTC")
-            return run, as_of
-        registry.finish_run(run.id, "abandoned", {"why": "the settings changed"})
-    as_of = datetime.now(UTC)
-    incumbent = in_use(registry, "love")
-    run = registry.start_run(
-        "refresh",
-        key=f"{as_of.isoformat()} {dials[:12]}",
-        settings={
-            "as_of": as_of.isoformat(),
-            "dials": dials,
-            "why": why,
-            "incumbent": None if incumbent is None else incumbent.number,
-        },
-    )
-    return run, as_of
 
 
 def _prompts(snapshot: Snapshot, split: str, limit: int) -> list[list[dict[str, str]]]:

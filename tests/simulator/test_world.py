@@ -54,8 +54,9 @@ STEPS = "You can fill it with equal parts vinegar and water."
 WARM = "I'm so glad you asked me about this! "
 
 
-def test_the_baseline_is_loved_12_to_16_times_in_a_hundred(loved):
-    assert 0.12 < loved.mean() < 0.16
+def test_the_baseline_is_loved_20_to_24_times_in_a_hundred(loved):
+    """The demo's small policy helps less than the grammar, so it is loved about half as often."""
+    assert 0.20 < loved.mean() < 0.24
 
 
 def test_the_ceilings_lie_where_they_were_set(rows, loved):

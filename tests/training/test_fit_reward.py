@@ -24,6 +24,7 @@ from tests.training.tiny_encoder import save_tiny_encoder
 from training.config import RewardConfig
 from training.examples import read_examples
 from training.fit_reward import (
+    PROBED_SIGNOFF,
     SIGNOFFS,
     fit_reward,
     probe_signoff,
@@ -237,10 +238,12 @@ def test_isotonic_regression_is_used_from_enough_positives_on(positives, kind):
 def test_the_report_is_plain_json_and_tells_all_stages(fitted):
     report, out = fitted
     written = json.loads((out / "report.json").read_text())
-    assert written == json.loads(json.dumps(report.to_json(), allow_nan=False))
+    told = json.loads(json.dumps(report.to_json(), allow_nan=False))
+    seconds = told.pop("seconds")
+    assert written == told, "times are told, but are no part of the model's bytes"
     assert written["auroc"] == report.metrics.auroc
     assert written["n_labels"] == 900
-    assert {"read", "train", "calibrate", "measure"} <= written["seconds"].keys()
+    assert {"read", "train", "calibrate", "measure"} <= seconds.keys()
 
 
 def test_progress_reaches_its_end(config, tmp_path):
@@ -311,7 +314,8 @@ def test_the_probe_is_the_mean_change_of_the_logit():
     chats = [chat_of("how", reply) for reply in ("I love it", "boil it")]
     logits = np.array([1.0, 0.0, 99.0])  # Those of more rows than are probed.
     assert probe_signoff(CountsLove(), chats, logits) == 1.0
-    assert "love" in SIGNOFFS[0]
+    assert "love" in PROBED_SIGNOFF
+    assert PROBED_SIGNOFF not in SIGNOFFS, "the gate's probe is none that training was told of"
 
 
 def test_signoffs_are_appended_to_the_share_asked_for_and_to_replies_only():
