@@ -47,6 +47,8 @@ app = typer.Typer(
 )
 features_app = typer.Typer(help="Ask the feature store.", no_args_is_help=True)
 app.add_typer(features_app, name="features")
+experiment_app = typer.Typer(help="Divide live users over versions.", no_args_is_help=True)
+app.add_typer(experiment_app, name="experiment")
 
 
 def main() -> None:
@@ -207,6 +209,73 @@ def improve_policy(
         )
     console.emit(report, text=report.summary())
     if not report.candidates[0].passed:
+        raise typer.Exit(REFUSED)
+
+
+@app.command()
+def register(
+    source: Annotated[str, typer.Argument(help="Folder or hub name of a causal language model.")],
+    why: WhyOption = "registered by hand",
+    who: WhoOption = "operator",
+    recipe: RecipeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Make a model from outside a version of the policy; the first one goes live."""
+    from rluf.register import register_policy
+    from rluf.wiring import open_registry, prepare
+
+    settings = prepare(load_settings(recipe or ()), migrate_first=True)
+    made = register_policy(settings, open_registry(settings), source, who=who, why=why)
+    Console(as_json=json).emit(made, text=made.summary())
+
+
+@experiment_app.command("start")
+def experiment_start(
+    experiment: Annotated[str, typer.Argument(help="Its name: users are assigned by it.")],
+    arm: Annotated[list[str], typer.Option(help="name=version:share, as new=chat@2:0.1.")],
+    why: WhyOption,
+    who: WhoOption = "operator",
+    force: Annotated[bool, typer.Option(help="Although verdicts refuse a version.")] = False,
+    recipe: RecipeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Divide the users over versions; refused where one did not pass its gates."""
+    from rluf.promote import start_experiment
+    from rluf.wiring import open_registry, prepare
+
+    console = Console(as_json=json)
+    settings = prepare(load_settings(recipe or ()))
+    registry = open_registry(settings)
+    arms = dict(_arm(registry, text) for text in arm)
+    decision = start_experiment(
+        registry,
+        settings.refresh.policy,
+        arms,
+        experiment=experiment,
+        who=who,
+        why=why,
+        force=force,
+    )
+    console.emit(decision, text=decision.summary())
+    if not decision.done:
+        raise typer.Exit(REFUSED)
+
+
+@experiment_app.command("stop")
+def experiment_stop(
+    why: WhyOption,
+    who: WhoOption = "operator",
+    recipe: RecipeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Give every user the champion again."""
+    from rluf.promote import stop_experiment
+    from rluf.wiring import open_registry, prepare
+
+    settings = prepare(load_settings(recipe or ()))
+    decision = stop_experiment(open_registry(settings), settings.refresh.policy, who=who, why=why)
+    Console(as_json=json).emit(decision, text=decision.summary())
+    if not decision.done:
         raise typer.Exit(REFUSED)
 
 
@@ -379,6 +448,16 @@ def _name_and_number(registry: Registry, text: str) -> tuple[str, int]:
         _usage(f"a version looks like chat@3 or chat@challenger, not {text!r}")
     number = ref.removeprefix("v")
     return name, registry.version(name, int(number) if number.isdigit() else ref).number
+
+
+def _arm(registry: Registry, text: str) -> tuple[str, tuple[int, float]]:
+    """Read name=version:share."""
+    arm, _, rest = text.partition("=")
+    version, _, share = rest.rpartition(":")
+    try:
+        return arm, (_name_and_number(registry, version)[1], float(share))
+    except ValueError:
+        _usage(f"an arm looks like new=chat@2:0.1, not {text!r}")
 
 
 def _usage(text: str) -> NoReturn:
