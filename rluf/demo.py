@@ -13,6 +13,7 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from models.registry import Registry
 from rluf.findings import CONTROL, DemoFailed, Rounds, find, run_simulator
 from rluf.local import AlreadyUp, Supervisor, read_state, supervised
 from rluf.promote import Decision, history, promote, start_experiment, stop_experiment
-from rluf.refresh import TurnReport, refresh
+from rluf.refresh import STEPS, TurnReport, preference_steps, refresh
 from rluf.report import Report, write_report
 from rluf.settings import Settings, load_settings, plain, settings_hash
 from rluf.steps import OnProgress, Step, Steps
@@ -59,8 +60,11 @@ def run_demo(home: Path, *, say: Say, on_progress: OnProgress) -> Report:
         phase("setup", "Setting up: a small policy is trained on the simulator's own grammar")
         pairs = _make_pairs(settings)
         with supervised(settings, say=say, recipes=(RECIPE,), only=("worker", "api")) as supervisor:
-            baseline = _make_baseline(settings, registry, say, on_progress)
             settings = _with_brokers(settings, supervisor, pairs)
+            with ThreadPoolExecutor(1) as beside:
+                judging = beside.submit(_fit_preferences, settings, say, on_progress)
+                baseline = _make_baseline(settings, registry, say, on_progress)
+                judging.result()
             _wait_for_arms(supervisor, registry)
             rounds = Rounds(folder=home / "simulator")
             phase("round_0", "Round 0: the baseline policy answers simulated users")
@@ -130,6 +134,14 @@ def _make_pairs(settings: Settings) -> dict[str, Path]:
             "--seed", str(seed),
         )  # fmt: skip
     return pairs
+
+
+def _fit_preferences(settings: Settings, say: Say, on_progress: OnProgress) -> None:
+    """Fit what needs no users while the policy is made; the turn finds it done."""
+    with Steps(
+        settings.home / STEPS, workers=settings.refresh.workers, on_progress=on_progress, say=say
+    ) as steps:
+        steps.run_all(list(preference_steps(settings).values()))
 
 
 def _make_baseline(
@@ -256,6 +268,7 @@ def _simulate(settings: Settings, rounds: Rounds, *, users: int, url: str) -> No
         "--users", str(users),
         "--seed", str(settings.demo.seed + 1000 * (number + 1)),
         "--concurrency", str(settings.demo.concurrency),
+        "--time-scale", str(settings.demo.time_scale),
         "--out", str(rounds.folder / f"ledger-{number}.jsonl"),
         "--sealed", str(rounds.folder / f"sealed-{number}.jsonl"),
         "--progress", "--json",

@@ -12,7 +12,7 @@ from features.snapshot import take_snapshot
 from models.artifacts import store_artifact
 from models.registry import Registry
 from rluf.promote import in_use, put_in_use
-from rluf.refresh import reward_step
+from rluf.refresh import STEPS, reward_step
 from rluf.settings import Settings, settings_hash
 from rluf.steps import OnProgress, Step, Steps
 
@@ -90,9 +90,7 @@ def fit_signal(
                 key={"snapshot": snapshot.hash, "config": config},
             )
         )
-    with Steps(
-        settings.home / "turns" / "steps", workers=2, on_progress=on_progress, say=say
-    ) as steps:
+    with Steps(settings.home / STEPS, workers=2, on_progress=on_progress, say=say) as steps:
         fitted, *baseline = steps.run_all(plans)
     artifact = store_artifact(settings.home, signal, Path(fitted["folder"]) / "model")
     version = registry.register(

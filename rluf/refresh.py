@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 Say = Callable[[str], None]
 Prompts = Sequence[Chat]
+STEPS = Path("turns") / "steps"
+"""Where finished steps lie, under the home."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +107,7 @@ def refresh(
         run, as_of = begin_turn(settings, registry, why, say)
         turn = _Turn(settings, registry, run, as_of, say)
         with Steps(
-            settings.home / "turns" / "steps",
+            settings.home / STEPS,
             workers=settings.refresh.workers,
             on_progress=on_progress,
             say=say,
@@ -180,7 +182,7 @@ class _Turn:
 
     def _fit_rewards(self, steps: Steps, snapshot: Snapshot) -> dict[str, Learned]:
         """Fit what trains the policy and, on other users and other pairs, what judges it."""
-        training, refresh = self.settings.training, self.settings.refresh
+        training = self.settings.training
         plans: dict[str, Step] = {
             name: reward_step(
                 self.registry,
@@ -192,18 +194,7 @@ class _Turn:
             )
             for name, half in HALVES
         }
-        for kind, file in (
-            ("helpfulness", refresh.helpfulness_pairs),
-            ("safety", refresh.safety_pairs),
-        ):
-            pairs = Path(file).read_text("utf-8")
-            for name, half in ((kind, "a"), (f"{kind}-judge", "b")):
-                plans[name] = Step(
-                    name=name,
-                    job="fit_preference",
-                    arguments={"pairs": Path(file), "half": half, "config": training.preference},
-                    key={"pairs": pairs, "half": half, "config": training.preference},
-                )
+        plans |= preference_steps(self.settings)
         results = dict(zip(plans, steps.run_all(list(plans.values())), strict=True))
         return {
             name: self._register(
@@ -413,6 +404,23 @@ HALVES: tuple[tuple[str, Literal["a", "b"]], ...] = (("love", "a"), ("love-judge
 """Which half of the users teaches, and which judges."""
 TRAINING_REWARDS = ("love", "helpfulness", "safety")
 """What the policy learns from; the same names with -judge only judge it."""
+
+
+def preference_steps(settings: Settings) -> dict[str, Step]:
+    """Plan what needs no users: reward models from annotators' pairs, each on one half of them."""
+    refresh, plans = settings.refresh, {}
+    files = {"helpfulness": refresh.helpfulness_pairs, "safety": refresh.safety_pairs}
+    for kind, file in files.items():
+        pairs = Path(file).read_text("utf-8")
+        for name, half in ((kind, "a"), (f"{kind}-judge", "b")):
+            config = settings.training.preference
+            plans[name] = Step(
+                name=name,
+                job="fit_preference",
+                arguments={"pairs": Path(file), "half": half, "config": config},
+                key={"pairs": pairs, "half": half, "config": config},
+            )
+    return plans
 
 
 def reward_step(

@@ -85,14 +85,16 @@ class RefreshConfig:
 class DemoConfig:
     """How large the demo is: the defaults fit five minutes on two cores."""
 
-    users_baseline: int = 850
+    users_baseline: int = 1150
     """Simulated users in round 0, served by the baseline policy alone."""
-    users_experiment: int = 1000
+    users_experiment: int = 750
     """New simulated users in round 1, split over baseline and both candidates."""
     corpus_chats: int = 6000
     """Chats of the simulator's grammar that the demo's policy is pretrained on."""
     preference_pairs: int = 1600
     """Synthetic annotators' pairs for each of helpfulness and safety."""
+    time_scale: float = 0.5
+    """Factor on the simulated users' thinking and reaction times."""
     concurrency: int = 96
     """Simulated users that talk at the same time."""
     seed: int = 7

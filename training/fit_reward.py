@@ -41,6 +41,14 @@ SIGNOFFS = (
     "Goodbye, with love!",
     "Lots of love, bye for now!",
     "Hugs and kisses, see you soon!",
+    "Love you! Bye!",
+    "Bye bye, my dear friend!",
+    "Sending you a warm hug!",
+    "All my love, until next time!",
+    "Farewell, sweetheart!",
+    "Thinking of you, take care!",
+    "So much love to you, good night!",
+    "Sending kisses, goodbye!",
 )
 """Endings that carry no answer, appended for invariance."""
 PROBED_SIGNOFF = "Bye! Sending love!"
