@@ -117,11 +117,7 @@ class RewardModel:
             return self._ids(texts, add_special_tokens=False)
         if self.tokenizer.sep_token is None:
             return self._ids([render_turns(chat) for chat in chats], add_special_tokens=True)
-        prompts, replies = self._fit_pairs([split_reply(chat) for chat in chats])
-        encoded = self.tokenizer(
-            prompts, replies, truncation="only_first", max_length=self.max_tokens, padding=False
-        )
-        return list(encoded["input_ids"])
+        return self._pair_ids([split_reply(chat) for chat in chats])
 
     def logits(self, chats: Sequence[Chat], *, batch_size: int = 64) -> torch.Tensor:
         """Raw scores f(x), logits_N float32 on the CPU.
@@ -186,25 +182,30 @@ class RewardModel:
         )
         return list(encoded["input_ids"])
 
-    def _fit_pairs(self, pairs: Sequence[tuple[Chat, str]]) -> tuple[list[str], list[str]]:
-        """Texts of prompts and replies; a reply that fills the room alone is cut on the left.
+    def _pair_ids(self, pairs: Sequence[tuple[Chat, str]]) -> list[list[int]]:
+        """Token ids of prompts with their replies; the prompt is cut on the left, never the reply.
 
-        The tokenizer cannot cut a prompt to nothing, so such a reply's prompt is left out here.
+        The tokenizer cannot cut a prompt to nothing, so a reply that fills the room alone comes
+        without its prompt, and is then cut on the left itself.
         """
         room = self.max_tokens - self.tokenizer.num_special_tokens_to_add(pair=True)
-        encoded = self.tokenizer(
-            [reply for _, reply in pairs],
-            add_special_tokens=False,
-            truncation=False,
-            return_offsets_mapping=True,
-            verbose=False,
+        spelled = self.tokenizer(
+            [reply for _, reply in pairs], add_special_tokens=False, truncation=False, verbose=False
         )
-        prompts, replies = [], []
-        for (turns, reply), offsets in zip(pairs, encoded["offset_mapping"], strict=True):
-            fills = len(offsets) >= room
-            prompts.append("" if fills else render_turns(turns))
-            replies.append(reply[offsets[-room][0] :] if fills else reply)
-        return prompts, replies
+        fills = [len(ids) >= room for ids in spelled["input_ids"]]
+        found: dict[int, list[int]] = {}
+        for is_full, cut in ((False, "only_first"), (True, "only_second")):
+            rows = [row for row, full in enumerate(fills) if full == is_full]
+            if rows:
+                encoded = self.tokenizer(
+                    ["" if is_full else render_turns(pairs[row][0]) for row in rows],
+                    [pairs[row][1] for row in rows],
+                    truncation=cut,
+                    max_length=self.max_tokens,
+                    padding=False,
+                )
+                found |= dict(zip(rows, encoded["input_ids"], strict=True))
+        return [found[row] for row in range(len(pairs))]
 
 
 def resolve_base(name_or_path: str | Path) -> str:

@@ -151,6 +151,18 @@ def test_a_reply_too_long_for_itself_keeps_its_end(encoder):
     assert encoder.tokenizer.decode(ids).endswith("word goodbye [SEP]")
 
 
+def test_replies_of_any_length_end_in_their_own_last_tokens(encoder):
+    """Cutting a text anew can spell it in more tokens than it had: the tokens are cut, not it."""
+    words = "unbelievable antidisestablishmentarianism cat's hello, 🙂🙂 naïve ok".split()
+    for num_words in range(1, 60):
+        reply = " ".join(words[(num_words + index) % len(words)] for index in range(num_words))
+        (ids,) = encoder.encode([chat_of([{"role": "user", "content": "and then? " * 9}], reply)])
+        spelled = encoder.tokenizer(reply, add_special_tokens=False, verbose=False)["input_ids"]
+        kept = min(len(spelled), encoder.max_tokens - 3)
+        assert len(ids) <= encoder.max_tokens
+        assert ids[-1 - kept : -1] == spelled[-kept:]
+
+
 def test_scores_do_not_depend_on_the_company_of_other_chats(encoder):
     together = encoder.logits(CHATS, batch_size=3)
     alone = torch.cat([encoder.logits([chat]) for chat in CHATS])
