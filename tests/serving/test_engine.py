@@ -215,12 +215,12 @@ def test_requests_that_wait_together_are_generated_together_on_one_thread(live: 
         voice.gate = threading.Event()
         first = asyncio.create_task(engine.reply(voice, ask_for("0")))
         await until(lambda: voice.batches == [1])
-        others = [asyncio.create_task(engine.reply(voice, ask_for(str(n)))) for n in range(1, 41)]
+        others = [asyncio.create_task(engine.reply(voice, ask_for(str(n)))) for n in range(1, 73)]
         await asyncio.sleep(0)
         voice.gate.set()
         replies = await asyncio.gather(first, *others)
-        assert [r[0].text for r in replies] == [f"v1 heard {n}" for n in range(41)]
-        assert voice.batches == [1, 32, 8]
+        assert [r[0].text for r in replies] == [f"v1 heard {n}" for n in range(73)]
+        assert voice.batches == [1, 64, 8]
         assert len(voice.threads) == 1
 
     with_engine(live, scene)
