@@ -127,13 +127,15 @@ def refresh(
 ) -> None:
     """Run one turn of the loop; killed anywhere and run again, it goes on where it stopped."""
     from rluf.refresh import refresh as turn_of_the_loop
-    from rluf.wiring import open_registry, prepare
+    from rluf.wiring import adopt_base_policy, open_registry, prepare
 
     console = Console(as_json=json)
     settings = prepare(load_settings(recipe or ()), migrate_first=True)
+    registry = open_registry(settings)
+    adopt_base_policy(settings, registry, console.say)
     with console.progress() as on_progress:
         report = turn_of_the_loop(
-            settings, open_registry(settings), why=why, say=console.say, on_progress=on_progress
+            settings, registry, why=why, say=console.say, on_progress=on_progress
         )
     console.emit(report, text=report.summary())
     if not any(candidate.passed for candidate in report.candidates):
@@ -198,14 +200,16 @@ def improve_policy(
 ) -> None:
     """Train, judge and register one candidate with the settings' own policy dials."""
     from rluf.refresh import refresh as turn_of_the_loop
-    from rluf.wiring import open_registry, prepare
+    from rluf.wiring import adopt_base_policy, open_registry, prepare
 
     console = Console(as_json=json)
     settings = prepare(load_settings(recipe or ()), migrate_first=True)
     settings = replace(settings, refresh=replace(settings.refresh, recipes=("",)))
+    registry = open_registry(settings)
+    adopt_base_policy(settings, registry, console.say)
     with console.progress() as on_progress:
         report = turn_of_the_loop(
-            settings, open_registry(settings), why=why, say=console.say, on_progress=on_progress
+            settings, registry, why=why, say=console.say, on_progress=on_progress
         )
     console.emit(report, text=report.summary())
     if not report.candidates[0].passed:

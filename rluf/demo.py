@@ -138,9 +138,7 @@ def _make_pairs(settings: Settings) -> dict[str, Path]:
 
 def _fit_preferences(settings: Settings, say: Say, on_progress: OnProgress) -> None:
     """Fit what needs no users while the policy is made; the turn finds it done."""
-    with Steps(
-        settings.home / STEPS, workers=settings.refresh.workers, on_progress=on_progress, say=say
-    ) as steps:
+    with Steps(settings.home / STEPS, workers=1, on_progress=on_progress, say=say) as steps:
         steps.run_all(list(preference_steps(settings).values()))
 
 

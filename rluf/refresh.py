@@ -22,7 +22,6 @@ from models.registry import Registry
 from models.runs import Run
 from models.versions import Version
 from rluf.promote import CHAMPION, put_in_use
-from rluf.register import register_policy
 from rluf.settings import BadSettings, Settings, load_recipe_over, plain, settings_hash
 from rluf.steps import OnProgress, Result, Step, Steps
 from rluf.turn import begin_turn, incumbent_of, only_turn
@@ -134,11 +133,6 @@ class _Turn:
 
     def take(self, steps: Steps, why: str) -> TurnReport:
         refresh = self.settings.refresh
-        if refresh.base_policy and self.registry.alias(refresh.policy, CHAMPION) is None:
-            made = register_policy(
-                self.settings, self.registry, refresh.base_policy, who="rluf refresh", why=why
-            )
-            self.say(made.summary())
         production = self.registry.version(refresh.policy, CHAMPION)
         snapshot = self._snapshot()
         rewards = self._fit_rewards(steps, snapshot)

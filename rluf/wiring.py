@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -47,6 +47,7 @@ def prepare(settings: Settings, *, log: bool = False, migrate_first: bool = Fals
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",  # Ours are shown instead.
         "DO_NOT_TRACK": "1",
         "TOKENIZERS_PARALLELISM": "false",
+        "MALLOC_ARENA_MAX": "2",  # glibc keeps hundreds of megabytes in an arena for each thread.
         "FEAST_USAGE": "False",
     }.items():
         os.environ.setdefault(variable, value)
@@ -152,6 +153,21 @@ def start_scheduler(settings: Settings, recipes: Sequence[str]) -> None:
         return subprocess.run(command, check=False).returncode
 
     run_scheduler(settings.schedule, registry, read_state=LoopState(settings, registry), turn=turn)
+
+
+def adopt_base_policy(settings: Settings, registry: Registry, say: Callable[[str], None]) -> None:
+    """Register the base policy that the settings name, where no policy is live yet."""
+    from rluf.promote import CHAMPION
+
+    refresh = settings.refresh
+    if not refresh.base_policy or registry.alias(refresh.policy, CHAMPION) is not None:
+        return
+    from rluf.register import register_policy
+
+    made = register_policy(
+        settings, registry, refresh.base_policy, who="rluf refresh", why="the settings' base policy"
+    )
+    say(made.summary())
 
 
 class RewardInUse:
