@@ -224,7 +224,7 @@ def _read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
 
 def _parse(text: str) -> Any:
     """Read lists and tables of an environment variable as JSON; leave the rest to the type."""
-    if text[:1] in "[{":
+    if text.startswith(("[", "{")):
         try:
             return json.loads(text)
         except json.JSONDecodeError as error:

@@ -97,3 +97,8 @@ def test_the_hash_of_dials_is_stable_and_tells_values_apart():
     one, other = load_settings([], {}).training.policy, load_settings([], {}).training.policy
     assert settings_hash(one) == settings_hash(other)
     assert settings_hash(one) != settings_hash(plain(one) | {"steps": 61})
+
+
+def test_an_empty_variable_is_an_empty_text():
+    settings = load_settings((), {"RLUF_SERVING__WORKER_METRICS_URL": ""})
+    assert settings.serving.worker_metrics_url == ""
