@@ -12,7 +12,7 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from rluf.promote import Decision, history, promote, start_experiment, stop_expe
 from rluf.refresh import STEPS, TurnReport, preference_steps, refresh
 from rluf.report import Report, write_report
 from rluf.settings import Settings, load_settings, plain, settings_hash
-from rluf.steps import OnProgress, Step, Steps
+from rluf.steps import OnProgress, Say, Step, Steps
 from rluf.usage import PeakMemory
 from streams.topics import lag
 
@@ -37,8 +37,6 @@ WHO = "rluf demo"
 EXPERIMENT = "demo-round-1"
 DRAIN_WAIT_S = 90.0
 SWAP_WAIT_S = 60.0
-
-Say = Callable[[str], None]
 
 
 def run_demo(home: Path, *, say: Say, on_progress: OnProgress) -> Report:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from features.snapshot import take_snapshot
 from models.artifacts import store_artifact
 from models.registry import Registry
 from rluf.promote import in_use, put_in_use
-from rluf.refresh import STEPS, reward_step
+from rluf.refresh import STEPS, recorded_snapshot, reward_step
 from rluf.settings import Settings, settings_hash
-from rluf.steps import OnProgress, Step, Steps
+from rluf.steps import OnProgress, Say, Step, Steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,22 +53,14 @@ def fit_signal(
     *,
     signal: str,
     with_baseline: bool,
-    say: Callable[[str], None],
+    say: Say,
     on_progress: OnProgress,
 ) -> Fitted:
     """Take a snapshot, fit, judge and register.
 
     Raises ValueError where the store holds too little to learn from, saying what it holds.
     """
-    snapshot = take_snapshot(settings.features, signal=signal, as_of=datetime.now(UTC))
-    registry.record_snapshot(
-        snapshot.hash,
-        signal=snapshot.signal,
-        as_of=snapshot.as_of,
-        num_rows=snapshot.num_rows,
-        num_positives=snapshot.num_positives,
-        path=snapshot.path,
-    )
+    snapshot = recorded_snapshot(settings, registry, signal, datetime.now(UTC))
     say(f"snapshot {snapshot.hash[:12]}: {snapshot.num_rows:,} examples")
     config, gates = settings.training.reward, settings.training.gates
     plan = reward_step(

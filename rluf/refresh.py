@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -23,13 +23,12 @@ from models.runs import Run
 from models.versions import Version
 from rluf.promote import CHAMPION, put_in_use
 from rluf.settings import BadSettings, Settings, load_recipe_over, plain, settings_hash
-from rluf.steps import OnProgress, Result, Step, Steps
+from rluf.steps import OnProgress, Result, Say, Step, Steps
 from rluf.turn import begin_turn, incumbent_of, only_turn
 from training.config import GatesConfig, RewardConfig
 
 logger = logging.getLogger(__name__)
 
-Say = Callable[[str], None]
 Prompts = Sequence[Chat]
 STEPS = Path("turns") / "steps"
 """Where finished steps lie, under the home."""
@@ -157,16 +156,8 @@ class _Turn:
         )
 
     def _snapshot(self) -> Snapshot:
-        snapshot = take_snapshot(
-            self.settings.features, signal=self.settings.refresh.signal, as_of=self.as_of
-        )
-        self.registry.record_snapshot(
-            snapshot.hash,
-            signal=snapshot.signal,
-            as_of=snapshot.as_of,
-            num_rows=snapshot.num_rows,
-            num_positives=snapshot.num_positives,
-            path=snapshot.path,
+        snapshot = recorded_snapshot(
+            self.settings, self.registry, self.settings.refresh.signal, self.as_of
         )
         self.say(
             f"snapshot {snapshot.hash[:12]}: {snapshot.num_rows:,} examples,"
@@ -398,6 +389,22 @@ HALVES: tuple[tuple[str, Literal["a", "b"]], ...] = (("love", "a"), ("love-judge
 """Which half of the users teaches, and which judges."""
 TRAINING_REWARDS = ("love", "helpfulness", "safety")
 """What the policy learns from; the same names with -judge only judge it."""
+
+
+def recorded_snapshot(
+    settings: Settings, registry: Registry, signal: str, as_of: datetime
+) -> Snapshot:
+    """Freeze the examples of a signal as known at a time, and note them in the registry."""
+    snapshot = take_snapshot(settings.features, signal=signal, as_of=as_of)
+    registry.record_snapshot(
+        snapshot.hash,
+        signal=snapshot.signal,
+        as_of=snapshot.as_of,
+        num_rows=snapshot.num_rows,
+        num_positives=snapshot.num_positives,
+        path=snapshot.path,
+    )
+    return snapshot
 
 
 def preference_steps(settings: Settings) -> dict[str, Step]:

@@ -32,6 +32,8 @@ from rluf.settings import settings_hash
 logger = logging.getLogger(__name__)
 
 Result = dict[str, Any]
+Say = Callable[[str], None]
+"""Called with a remark for whoever watches."""
 OnProgress = Callable[[str, str, int, int], None]
 """Called with step, stage, done and total."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,8 +17,7 @@ from models.runs import Run
 from models.versions import Version
 from rluf.promote import in_use
 from rluf.settings import Settings, settings_hash
-
-Say = Callable[[str], None]
+from rluf.steps import Say
 
 
 @contextmanager
