@@ -39,6 +39,10 @@ class FeaturesConfig:
     seed: int = 0
     """Seed of the splits and of the choice of negatives; both hash ids, so order is no matter."""
 
+    guard_window_s: float = 30 * 86_400.0
+    """How far back the guard looks when it judges, in seconds. A verdict on what lies before stands
+    until a person reverses it."""
+
     compact_files_min: int = 32
     """Small files of one day that are left alone before they are merged into one."""
     compact_grace_s: float = 120.0
@@ -50,7 +54,7 @@ class FeaturesConfig:
             value = getattr(self, name)
             if not 0.0 < value < 1.0:
                 raise ValueError(f"{name} is {value}, must lie between 0 and 1")
-        for name in ("maturity_s", "compact_grace_s"):
+        for name in ("maturity_s", "compact_grace_s", "guard_window_s"):
             value = getattr(self, name)
             if value < 0:
                 raise ValueError(f"{name} is {value}, must not be negative")

@@ -2,7 +2,7 @@
 
 An example is one response shown to one user. Its label is 1 if the signal was added within the
 signal's window after exposure and still stands. Left out: what may not be learned from, what is too
-young to say, mis-taps and, if asked, users who never used a button.
+young to say, what the guard quarantined, mis-taps and, if asked, users who never used a button.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,6 +19,7 @@ from features.config import FeaturesConfig
 from features.definitions import TRAINING_SERVICE
 from features.labels import interval_sql, is_on_sql, was_mistap_sql
 from features.online import join_history
+from features.quarantine import distrusted_sql
 from features.sampling import (
     Bools,
     Floats,
@@ -113,7 +114,7 @@ def expose(
                 max(occurred_at) FILTER (action = 'remove') AS removed_at,
                 bool_or(action = 'add' AND NOT {in_time}) AS came_late
             FROM reactions JOIN exposures USING (response_id, user_id)
-            WHERE signal = '{signal.name}'
+            WHERE signal = '{signal.name}' AND NOT quarantined
             GROUP BY response_id, user_id)
         SELECT
             exposures.*,
@@ -122,6 +123,7 @@ def expose(
             added_at IS NOT NULL AND NOT {is_on_sql()} AS was_taken_back,
             added_at IS NULL AND coalesce(came_late, false) AS was_too_late,
             shown_at > {mature_at} AS is_young,
+            {distrusted_sql("exposures", "shown_at")} AS is_quarantined,
             {is_rater} AS is_rater
         FROM exposures LEFT JOIN answers USING (response_id, user_id)
         ORDER BY shown_at, response_id, user_id"""
@@ -135,6 +137,7 @@ def draw(exposures: pa.Table, config: FeaturesConfig, signal: str) -> Draw:
     for reason, is_out in (
         ("not_learnable", ~_bools(exposures, "may_learn")),
         ("young", _bools(exposures, "is_young")),
+        ("quarantined", _bools(exposures, "is_quarantined")),
         ("mistap", _bools(exposures, "was_mistap")),
         ("never_rated", ~_bools(exposures, "is_rater")),
     ):

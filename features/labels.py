@@ -44,10 +44,11 @@ def interval_sql(delta: timedelta) -> str:
 
 
 def labels_sql(reactions: str, shown: str) -> str:
-    """The view `labels`, from relations of reactions and of exposures.
+    """The view `labels`, from relations of reactions (with `quarantined`) and of exposures.
 
     Columns: response_id, user_id, signal, value (does it stand), added_at and removed_at (the
-    latest, or NULL), mistap, dangling (no such response was shown), known_at (the latest).
+    latest, or NULL), mistap, quarantined (some of its reactions were left out of the fold),
+    dangling (no such response was shown), known_at (the latest).
     """
     return f"""
         SELECT
@@ -55,6 +56,15 @@ def labels_sql(reactions: str, shown: str) -> str:
             {is_on_sql()} AS value,
             added_at, removed_at,
             {was_mistap_sql(mistap_sql())} AS mistap,
+            quarantined,
             response_id NOT IN (SELECT response_id FROM {shown}) AS dangling,
             known_at
-        FROM ({folded_sql(reactions)})"""
+        FROM (
+            SELECT
+                response_id, user_id, signal,
+                max(occurred_at) FILTER (action = 'add' AND NOT quarantined) AS added_at,
+                max(occurred_at) FILTER (action = 'remove' AND NOT quarantined) AS removed_at,
+                bool_or(quarantined) AS quarantined,
+                max(known_at) AS known_at
+            FROM {reactions}
+            GROUP BY response_id, user_id, signal)"""

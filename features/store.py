@@ -2,12 +2,16 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 
 from features.config import FeaturesConfig
+from features.guarding import decide
 from features.offline import OFFLINE_STORES
 from features.online import OnlinePusher
 from streams.errors import Unavailable
+from streams.events import GuardVerdict
+from streams.guard import GuardConfig
 from streams.pipeline import Facts
 
 logger = logging.getLogger(__name__)
@@ -46,6 +50,10 @@ class FactStore:
             self._compacted_at = self._clock()
             self._compact(self._config.compact_files_min)
         return num_rows
+
+    def judge(self, guard: GuardConfig) -> Sequence[GuardVerdict]:
+        """What the guard decides on the facts of now; nothing where another process decides."""
+        return decide(self._offline, self._config, guard, now=datetime.now(UTC))
 
     def compact(self) -> Mapping[str, int]:
         """Merge all small files now. Gives num_merged, num_deleted, num_files."""

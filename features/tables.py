@@ -1,4 +1,4 @@
-"""The four kinds of facts as columns: what lies in the store, and what its views show."""
+"""The kinds of facts as columns: what lies in the store, and what its views show."""
 
 from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
@@ -8,13 +8,14 @@ from typing import Literal, TypeAlias
 import msgspec
 import pyarrow as pa
 
-from streams.events import DeadLetter, Erasure, Reaction, Shown
+from streams.events import DeadLetter, Erasure, GuardVerdict, Reaction, Shown
 
-Kind: TypeAlias = Literal["shown", "reactions", "erasures", "dead_letters"]
-Fact: TypeAlias = Shown | Reaction | Erasure | DeadLetter
+Kind: TypeAlias = Literal["shown", "reactions", "erasures", "verdicts", "dead_letters"]
+Fact: TypeAlias = Shown | Reaction | Erasure | GuardVerdict | DeadLetter
 
-VERSION = b"1"
-"""Version of these columns, kept in every file's metadata under VERSION_KEY."""
+VERSION = b"2"
+"""Version of these columns, kept in every file's metadata under VERSION_KEY. Files of version 1
+lack `network` of a reaction; whoever reads takes what a file lacks for NULL."""
 VERSION_KEY = b"rluf.version"
 
 TIME = pa.timestamp("us", "UTC")
@@ -48,6 +49,7 @@ _COLUMNS: dict[Kind, dict[str, pa.DataType]] = {
         "user_id": pa.string(),
         "signal": pa.string(),
         "action": pa.string(),
+        "network": pa.string(),
         "occurred_at": TIME,
         "known_at": TIME,
     },
@@ -55,6 +57,19 @@ _COLUMNS: dict[Kind, dict[str, pa.DataType]] = {
         "id": pa.string(),
         "source": pa.string(),
         "user_id": pa.string(),
+        "occurred_at": TIME,
+        "known_at": TIME,
+    },
+    "verdicts": {
+        "id": pa.string(),
+        "source": pa.string(),
+        "user_id": pa.string(),
+        "response_id": pa.string(),  # "": every reaction of the user
+        "action": pa.string(),
+        "rule": pa.string(),
+        "rule_version": pa.int32(),
+        "evidence": pa.string(),  # JSON object
+        "since": TIME,
         "occurred_at": TIME,
         "known_at": TIME,
     },

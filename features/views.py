@@ -1,8 +1,10 @@
 """Ask the facts: SQL views over the store, as known at a time.
 
-    shown, reactions, erasures   facts, each event once, without those of erased users
-    labels                       the fold of the reactions (features/labels.py)
-    dead_letters                 records that are no events of ours
+    shown, reactions    facts, each event once, without those of erased users
+    erasures, verdicts  the same for requests to be forgotten and for what the guard decided
+    quarantine          verdicts that stand (features/quarantine.py)
+    labels              the fold of the reactions that are not quarantined (features/labels.py)
+    dead_letters        records that are no events of ours
 
 An event that came several times is shown as it was first known; if a careless producer used one
 (source, id) for different events, the earliest of them is kept, whatever order they came in. What a
@@ -20,9 +22,15 @@ from features.config import FeaturesConfig
 from features.labels import labels_sql
 from features.offline import OFFLINE_STORES
 from features.offline.base import OfflineStore
+from features.quarantine import judged_sql, standing_sql, trusted_sql
 from features.tables import SCHEMAS, Kind
 
-VIEWS = ("shown", "reactions", "labels", "dead_letters", "erasures")
+_RAW: dict[Kind, str] = {
+    "shown": "raw_shown",
+    "reactions": "all_reactions",
+    "verdicts": "raw_verdicts",
+}
+VIEWS = ("shown", "reactions", "labels", "dead_letters", "erasures", "verdicts", "quarantine")
 
 
 def connect(
@@ -64,7 +72,8 @@ def connect_store(
     """The same as `connect` over a given store.
 
     Beside the views there are raw_shown and raw_reactions, which hold the same facts, some of them
-    several times, and cost less where that does not matter.
+    several times, and cost less where that does not matter; raw_reactions without those that are
+    quarantined, all_reactions with them.
     """
     if as_of is not None and as_of.tzinfo is None:
         raise ValueError(f"as_of is {as_of.isoformat()}, must have a timezone")
@@ -84,14 +93,22 @@ def connect_store(
         f" FROM ({_every_erasure(store, connection)}) GROUP BY user_id"
     )
     (num_erased,) = connection.sql("SELECT count(*) FROM erased").fetchall()[0]
-    kinds: tuple[Kind, ...] = ("shown", "reactions")
-    for kind in kinds:
+    for kind, raw in _RAW.items():
         kept = "" if num_erased == 0 else f"ANTI JOIN erased ON {_was_erased(kind)}"
         connection.execute(
-            f"CREATE VIEW raw_{kind} AS"
+            f"CREATE VIEW {raw} AS"
             f" SELECT * FROM (SELECT * FROM stored_{kind} {until}) AS {kind} {kept}"
         )
-        connection.execute(f"CREATE VIEW {kind} AS {_once(kind, f'raw_{kind}')}")
+    for kind in ("shown", "verdicts"):
+        connection.execute(f"CREATE VIEW {kind} AS {_once(kind, _RAW[kind])}")
+    connection.execute(f"CREATE TABLE quarantine AS {standing_sql('verdicts')}")
+    (num_quarantined,) = connection.sql("SELECT count(*) FROM quarantine").fetchall()[0]
+    judged = judged_sql if num_quarantined else trusted_sql
+    connection.execute(f"CREATE VIEW reactions AS {judged(_once('reactions', 'all_reactions'))}")
+    connection.execute(
+        "CREATE VIEW raw_reactions AS SELECT * EXCLUDE (quarantined)"
+        f" FROM ({judged('SELECT * FROM all_reactions')}) WHERE NOT quarantined"
+    )
     for kind in ("erasures", "dead_letters"):
         stored = f"(SELECT * FROM stored_{kind} {until})"
         connection.execute(f"CREATE VIEW {kind} AS {_once(kind, stored)}")

@@ -27,6 +27,7 @@ from models.config import ModelsConfig
 from rluf.schedule import ScheduleConfig
 from serving.config import ServingConfig
 from streams.config import StreamsConfig
+from streams.guard import GuardConfig
 from training.config import (
     GatesConfig,
     PolicyConfig,
@@ -110,6 +111,7 @@ class Settings:
     """Downloads that never change: the broker's jars. Environment: RLUF_CACHE."""
     log_level: str = "INFO"
     streams: StreamsConfig = field(default_factory=StreamsConfig)
+    guard: GuardConfig = field(default_factory=GuardConfig)
     features: FeaturesConfig = field(default_factory=FeaturesConfig)
     models: ModelsConfig = field(default_factory=ModelsConfig)
     training: TrainingSettings = field(default_factory=TrainingSettings)
@@ -271,7 +273,10 @@ def _at_home(settings: Settings) -> Settings:
         settings,
         home=home,
         cache=settings.cache.absolute(),
-        streams=dataclasses.replace(settings.streams, data_dir=home / "faust"),
+        # The memory of ids lies in the store: whoever deletes the store deletes it too.
+        streams=dataclasses.replace(
+            settings.streams, data_dir=home / "faust", dedup_dir=home / "store" / "ids"
+        ),
         features=dataclasses.replace(settings.features, root=home),
         models=dataclasses.replace(settings.models, registry_url=url, root=home),
     )

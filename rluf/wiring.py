@@ -102,9 +102,11 @@ def start_worker(settings: Settings, *, ready_file: Path | None, metrics_port: i
     from streams.worker import run_worker
 
     settings = find_brokers(settings)
+    store = FactStore(settings.features)
     run_worker(
         settings.streams,
-        FactStore(settings.features),
+        store,
+        guard=lambda: store.judge(settings.guard),
         metrics_port=metrics_port,
         ready_file=ready_file,
     )

@@ -164,7 +164,7 @@ def _funnel(connection: duckdb.DuckDBPyConnection) -> Funnel:
     (num_reactions,) = _one(connection, "SELECT count(*) FROM reactions")
     (num_raw,) = _one(
         connection,
-        "SELECT (SELECT count(*) FROM raw_reactions) + (SELECT count(*) FROM raw_shown)",
+        "SELECT (SELECT count(*) FROM all_reactions) + (SELECT count(*) FROM raw_shown)",
     )
     num_events, num_not_learnable = _one(
         connection, "SELECT count(*), count(*) FILTER (NOT learnable) FROM shown"

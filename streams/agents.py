@@ -32,7 +32,7 @@ say."""
 
 
 def make_app(config: StreamsConfig, put: Callable[[EventT], None]) -> faust.App:
-    """The application: every chunk of the three topics of events comes to `put`.
+    """The application: every chunk of the topics of events comes to `put`.
 
     An agent that dies brings the application down; nothing is restarted in silence.
     """

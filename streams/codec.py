@@ -16,7 +16,7 @@ import msgspec
 
 from streams.config import StreamsConfig
 from streams.errors import BadEvent
-from streams.events import Action, Erasure, Event, Message, Reaction, Shown
+from streams.events import Action, Erasure, Event, GuardVerdict, Message, Reaction, Shown
 from streams.rejections import bad_event_of, bad_headers, seen
 from streams.signals import SIGNALS, signal_of
 from streams.wire import (
@@ -29,8 +29,10 @@ from streams.wire import (
     SHOWN_TYPE,
     STRICT,
     UNTYPED,
+    VERDICT_TYPE,
     ReactionData,
     ShownData,
+    VerdictData,
     Wire,
 )
 
@@ -96,9 +98,9 @@ def encode(event: Event) -> bytes:
         "type": TYPE_OF[type(event)],
         "time": event.occurred_at.astimezone(UTC),
     }
-    if isinstance(event, Erasure):
+    if isinstance(event, Erasure | GuardVerdict):
         envelope |= {"subject": event.user_id, "datacontenttype": "application/json"}
-        data: dict[str, object] = {"user_id": event.user_id}
+        data = _erasure_data(event) if isinstance(event, Erasure) else _verdict_data(event)
     else:
         envelope |= {
             "subject": event.response_id,
@@ -110,21 +112,27 @@ def encode(event: Event) -> bytes:
 
 
 def key_of(event: Event) -> bytes:
-    """The Kafka key: the response id, so that an exposure and its reactions share a partition."""
-    return (event.user_id if isinstance(event, Erasure) else event.response_id).encode()
+    """The Kafka key: the response id, so that an exposure and its reactions share a partition; of
+    what concerns a user as a whole, the user id."""
+    if isinstance(event, Erasure | GuardVerdict):
+        return event.user_id.encode()
+    return event.response_id.encode()
 
 
 def topic_of(event: Event, config: StreamsConfig) -> str:
     """The topic that this event travels on."""
     if isinstance(event, Reaction):
         return config.reactions_topic
-    return config.shown_topic if isinstance(event, Shown) else config.erasures_topic
+    if isinstance(event, Shown):
+        return config.shown_topic
+    return config.erasures_topic if isinstance(event, Erasure) else config.verdicts_topic
 
 
 TYPE_OF: dict[type[Event], str] = {
     Shown: SHOWN_TYPE,
     Reaction: REACTION_TYPE,
     Erasure: ERASURE_TYPE,
+    GuardVerdict: VERDICT_TYPE,
 }
 
 
@@ -150,11 +158,26 @@ def _event_of(wire: Wire, known_at: datetime, config: StreamsConfig) -> Event:
             user_id=user_id,
             signal=_NAME_OF_SIGNAL.get(data.signal) or _signal_of(data.signal),
             action=data.action,
+            network=data.network or "",
             occurred_at=occurred_at,
             known_at=known_at,
         )
     if isinstance(data, ShownData):
         return _shown_of(event_id, source, data, occurred_at, known_at)
+    if isinstance(data, VerdictData):
+        return GuardVerdict(
+            id=event_id,
+            source=source,
+            user_id=user_id,
+            response_id=data.response_id,
+            action=data.action,
+            rule=data.rule,
+            rule_version=data.rule_version,
+            evidence=data.evidence,
+            since=_to_utc(data.since),
+            occurred_at=occurred_at,
+            known_at=known_at,
+        )
     return Erasure(
         id=event_id, source=source, user_id=user_id, occurred_at=occurred_at, known_at=known_at
     )
@@ -296,9 +319,26 @@ def _shown_data(event: Shown) -> dict[str, object]:
 
 def _reaction_data(event: Reaction) -> dict[str, object]:
     action: Action = event.action
-    return {
+    data: dict[str, object] = {
         "response_id": event.response_id,
         "user_id": event.user_id,
         "signal": event.signal,
         "action": action,
+    }
+    return data | {"network": event.network} if event.network else data
+
+
+def _erasure_data(event: Erasure) -> dict[str, object]:
+    return {"user_id": event.user_id}
+
+
+def _verdict_data(event: GuardVerdict) -> dict[str, object]:
+    return {
+        "user_id": event.user_id,
+        "response_id": event.response_id,
+        "action": event.action,
+        "rule": event.rule,
+        "rule_version": event.rule_version,
+        "evidence": event.evidence,
+        "since": event.since.astimezone(UTC),
     }

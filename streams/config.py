@@ -26,8 +26,10 @@ class StreamsConfig:
     """Users who asked to be forgotten."""
     dead_letters_topic: str = "rluf.dead-letters.v1"
     """What could not be taken in: the original bytes, with the reason in the headers."""
+    verdicts_topic: str = "rluf.verdicts.v1"
+    """What the guard, or a person, quarantined and released."""
     decisions_topic: str = "rluf.decisions.v1"
-    """Moves of registry aliases, and verdicts."""
+    """Moves of registry aliases, and verdicts of gates."""
 
     partitions: int = 4
     """Partitions of each topic that we create: the most workers that can share the load. Shown and
@@ -40,9 +42,15 @@ class StreamsConfig:
     files and later features."""
     batch_events_max: int = 50_000
     """The most events that the worker gathers before it writes them."""
-    dedup_ids_max: int = 1_000_000
-    """The most event ids remembered to drop duplicates early, over all partitions of one worker:
-    about 90 bytes each. Forgetting one costs space in the store, never a wrong label."""
+    dedup_ids_max: int = 10_000_000
+    """The most event ids remembered to drop duplicates early, over all partitions of one worker: 8
+    bytes each, and as much again while they are merged. Forgetting one costs space in the store,
+    never a wrong label."""
+    dedup_window_s: float = 86_400.0
+    """How long event ids are remembered, in seconds: longer than clients go on to send again."""
+    dedup_dir: Path | None = None
+    """Folder where event ids outlive the worker. It must live and die with the store, which
+    `rluf` sees to: ids that are remembered longer than their facts would be refused for ever."""
     event_bytes_max: int = 1_000_000
     """The largest event taken in, in bytes. Kafka's own default limit of a batch is close to it."""
     clock_skew_s_max: int = 300
@@ -63,7 +71,7 @@ class StreamsConfig:
             value = getattr(self, name)
             if value < 1:
                 raise ValueError(f"{name} is {value}, must be at least 1")
-        for name in ("linger_ms", "dedup_ids_max", "clock_skew_s_max"):
+        for name in ("linger_ms", "dedup_ids_max", "dedup_window_s", "clock_skew_s_max"):
             value = getattr(self, name)
             if value < 0:
                 raise ValueError(f"{name} is {value}, must not be negative")
@@ -71,9 +79,9 @@ class StreamsConfig:
             raise ValueError(f"oldest is {self.oldest.isoformat()}, must have a timezone")
 
     @property
-    def event_topics(self) -> tuple[str, str, str]:
+    def event_topics(self) -> tuple[str, str, str, str]:
         """The topics that the worker reads."""
-        return (self.shown_topic, self.reactions_topic, self.erasures_topic)
+        return (self.shown_topic, self.reactions_topic, self.erasures_topic, self.verdicts_topic)
 
     @property
     def topics(self) -> tuple[str, ...]:

@@ -1,17 +1,40 @@
-"""Which events were already taken in: bounded memory, forgotten exactly per partition.
+"""Which events were already taken in: bounded in time and in number, and still known after a crash.
 
-Ids are kept as 64-bit hashes. Two different ids share one with a probability of 5e-14 at a million
-remembered (then an event is dropped as a duplicate), and nothing downstream relies on this memory:
-the store's views drop duplicates by the full (source, id) again.
+Ids are kept as 64-bit hashes in sorted arrays, 8 bytes each, in segments of time; what is older
+than the window is dropped a segment at a time. Beside memory stands a folder: each segment is a
+file of hashes that only grows, so that a worker that was killed, or another that takes over the
+partition, knows what this one knew. The files are a cache: they are not synced, and one that cannot
+be written is done without.
+
+Two different ids share a hash with a probability of 5e-13 at ten million remembered (then an event
+is dropped as a duplicate). What falls out of the window, or is lost with a file, comes to the store
+a second time, where the views drop it by the full (source, id).
 """
 
-from collections.abc import Set as AbstractSet
+import logging
+import shutil
+import time
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
 
+import numpy as np
 import xxhash
+from numpy.typing import NDArray
 
-Place = tuple[str, int]
+logger = logging.getLogger(__name__)
+
+Place: TypeAlias = tuple[str, int]
 """(topic, partition)."""
-EMPTY: AbstractSet[int] = frozenset()
+Hashes: TypeAlias = NDArray[np.uint64]
+
+SEGMENTS = 8
+"""Segments of a window: between one window and one eighth more is remembered."""
+HASH_BYTES = 8
+SUFFIX = ".ids"
+MERGE_FACTOR = 2
+"""A run is merged with the one before it unless that is more than this many times as long."""
 
 
 def hash_id(source: str, id: str) -> int:
@@ -19,38 +42,193 @@ def hash_id(source: str, id: str) -> int:
     return xxhash.xxh3_64_intdigest(f"{len(source)} {source}{id}".encode())
 
 
-class SeenIds:
-    """The latest ids of each partition, as two generations: when full, the elder one is dropped.
+@dataclass(slots=True)
+class _Segment:
+    """What was remembered in one stretch of time, as sorted runs of falling length."""
 
-    So between half of `num_max` and `num_max` ids are remembered, over all partitions together,
-    and when room is needed the partition that holds most gives it.
-    """
-
-    def __init__(self, num_max: int) -> None:
-        self._num_max = num_max
-        self._young: dict[Place, set[int]] = {}
-        self._old: dict[Place, set[int]] = {}
+    start_s: int
+    runs: list[Hashes] = field(default_factory=list)
+    path: Path | None = None
+    """Its file; None where there is none, or none any more."""
 
     def __len__(self) -> int:
-        return sum(map(len, self._young.values())) + sum(map(len, self._old.values()))
+        return sum(run.size for run in self.runs)
 
-    def generations(self, place: Place) -> tuple[AbstractSet[int], AbstractSet[int]]:
-        """The hashes remembered of one partition, in two sets to look into; do not change them."""
-        return self._young.get(place, EMPTY), self._old.get(place, EMPTY)
+    def add(self, hashes: Hashes) -> None:
+        """Take in sorted hashes; merging like lengths costs each a handful of copies in all."""
+        self.runs.append(hashes)
+        while len(self.runs) > 1 and self.runs[-2].size <= MERGE_FACTOR * self.runs[-1].size:
+            self._merge(2)
 
-    def add(self, place: Place, hashes: AbstractSet[int]) -> None:
-        """Remember these ids of one partition."""
-        self._young.setdefault(place, set()).update(hashes)
-        self._old.setdefault(place, set())
-        while len(self) > self._num_max:
-            self._age_largest()
+    def close(self) -> None:
+        """Make one run of all: nothing will be added."""
+        if len(self.runs) > 1:
+            self._merge(len(self.runs))
+
+    def _merge(self, count: int) -> None:
+        merged = np.concatenate(self.runs[-count:])
+        merged.sort(kind="stable")
+        self.runs[-count:] = [merged]
+
+
+class SeenIds:
+    """The ids of the latest window, by partition."""
+
+    def __init__(
+        self,
+        *,
+        num_max: int,
+        window_s: float,
+        folder: Path | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Remember at most `num_max` ids for `window_s`; `folder` outlives this process.
+
+        `clock` gives seconds since 1970; tests set it.
+        """
+        self._num_max = num_max
+        self._window_s = window_s
+        self._folder = folder
+        self._clock = clock
+        self._segments: dict[Place, list[_Segment]] = {}
+
+    def __len__(self) -> int:
+        return sum(len(segment) for _place, segment in self._all())
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory that the hashes take."""
+        return HASH_BYTES * len(self)
+
+    def known(self, place: Place, hashes: Hashes) -> NDArray[np.bool_]:
+        """Which of these hashes are remembered of one partition, in their order."""
+        found = np.zeros(hashes.size, dtype=np.bool_)
+        runs = [run for segment in self._of(place) for run in segment.runs]
+        if not runs or not hashes.size:
+            return found
+        order = np.argsort(hashes)  # Neighbours in order share what the cache has of a run.
+        asked = hashes[order]
+        for run in runs:
+            at = np.searchsorted(run, asked)
+            at[at == run.size] = 0
+            found |= run[at] == asked
+        answer = np.empty_like(found)
+        answer[order] = found
+        return answer
+
+    def add(self, place: Place, hashes: Collection[int]) -> None:
+        """Remember these ids of one partition, in memory and in its file."""
+        if not hashes or not self._num_max:
+            return
+        segments = self._of(place)
+        now_s = self._clock()
+        self._drop_old(segments, now_s)
+        segment = self._current(place, segments, now_s)
+        fresh = np.fromiter(hashes, dtype=np.uint64, count=len(hashes))
+        fresh.sort()
+        segment.add(fresh)
+        _append(segment, fresh)
+        while len(self) > self._num_max and self._drop_oldest():
+            pass
 
     def forget(self, place: Place) -> None:
-        """Drop all of one partition."""
-        self._young.pop(place, None)
-        self._old.pop(place, None)
+        """Drop one partition from memory; its files stay for whoever takes it over."""
+        self._segments.pop(place, None)
 
-    def _age_largest(self) -> None:
-        """Drop the elder generation of the partition that holds most."""
-        place = max(self._young, key=lambda p: len(self._young[p]) + len(self._old[p]))
-        self._old[place], self._young[place] = self._young[place], set()
+    def _all(self) -> Iterator[tuple[Place, _Segment]]:
+        for place, segments in list(self._segments.items()):
+            for segment in list(segments):
+                yield place, segment
+
+    def _of(self, place: Place) -> list[_Segment]:
+        """The segments of a partition, oldest first; read from its files when first asked for."""
+        segments = self._segments.get(place)
+        if segments is None:
+            segments = self._segments[place] = self._read(place)
+            self._drop_old(segments, self._clock())
+        return segments
+
+    def _current(self, place: Place, segments: list[_Segment], now_s: float) -> _Segment:
+        """The segment to add to: a new one where the last is full or its time is over."""
+        span_s = self._window_s / SEGMENTS
+        num_max = self._num_max / (SEGMENTS * len(self._segments))
+        if segments:
+            last = segments[-1]
+            if now_s < last.start_s + span_s and len(last) < num_max:
+                return last
+            last.close()
+        start_s = max(int(now_s), segments[-1].start_s + 1) if segments else int(now_s)
+        path = None if self._folder is None else self._place(place) / f"{start_s}{SUFFIX}"
+        segments.append(_Segment(start_s, path=path))
+        return segments[-1]
+
+    def _drop_old(self, segments: list[_Segment], now_s: float) -> None:
+        """Drop what lies outside of the window: segments that ended before it."""
+        until_s = now_s - self._window_s * (1 + 1 / SEGMENTS)
+        while segments and segments[0].start_s < until_s:
+            _delete(segments.pop(0))
+
+    def _drop_oldest(self) -> bool:
+        """Make room: drop the oldest segment of all; False where only one is left."""
+        everything = list(self._all())
+        if len(everything) < 2:
+            return False
+        place, oldest = min(everything, key=lambda item: item[1].start_s)
+        self._segments[place].remove(oldest)
+        _delete(oldest)
+        return True
+
+    def _place(self, place: Place) -> Path:
+        assert self._folder is not None
+        return self._folder / place[0] / str(place[1])
+
+    def _read(self, place: Place) -> list[_Segment]:
+        """What an earlier owner of the partition left; nothing where that cannot be read."""
+        if self._folder is None:
+            return []
+        segments = []
+        try:
+            for path in self._place(place).glob(f"*{SUFFIX}"):
+                if path.stem.isdigit():
+                    segments.append(_Segment(int(path.stem), [_load(path)], path))
+        except OSError as fault:
+            logger.warning("ids not read, duplicates cost space", extra={"cause": fault.strerror})
+        return sorted(segments, key=lambda segment: segment.start_s)
+
+
+def forget_all(folder: Path) -> None:
+    """Delete the files of every partition: for a store that begins anew."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _load(path: Path) -> Hashes:
+    """The hashes of a file, sorted; what a crash half wrote at its end is cut off."""
+    num_bytes = path.stat().st_size
+    if num_bytes % HASH_BYTES:
+        with path.open("r+b") as file:
+            file.truncate(num_bytes - num_bytes % HASH_BYTES)
+    hashes = np.fromfile(path, dtype="<u8").astype(np.uint64, copy=False)
+    hashes.sort()
+    return hashes
+
+
+def _append(segment: _Segment, hashes: Hashes) -> None:
+    """Write hashes to the segment's file; where that fails, go on without it."""
+    if segment.path is None:
+        return
+    try:
+        segment.path.parent.mkdir(parents=True, exist_ok=True)
+        with segment.path.open("ab", buffering=0) as file:
+            file.write(hashes.astype("<u8", copy=False).tobytes())
+    except OSError as fault:
+        logger.warning("ids not kept, duplicates cost space", extra={"cause": fault.strerror})
+        _delete(segment)  # Half a hash in it would spoil all that follow.
+        segment.path = None
+
+
+def _delete(segment: _Segment) -> None:
+    if segment.path is not None:
+        try:
+            segment.path.unlink(missing_ok=True)
+        except OSError as fault:
+            logger.warning("old ids not deleted", extra={"cause": fault.strerror})

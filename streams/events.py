@@ -14,6 +14,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 Action: TypeAlias = Literal["add", "remove"]
+Ruling: TypeAlias = Literal["quarantine", "release"]
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -63,7 +64,33 @@ class Reaction(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     signal: str
     """Name of a row of streams.signals.SIGNALS."""
     action: Action
+    network: str = ""
+    """Pseudonym of the network that the tap came from, if known; only the guard looks at it."""
     occurred_at: datetime
+    known_at: datetime
+
+
+class GuardVerdict(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The guard, or a person, quarantined reactions of a user, or released them again.
+
+    It changes no reaction: views leave quarantined ones out of the fold while it stands.
+    """
+
+    id: str
+    source: str
+    user_id: str
+    response_id: str = ""
+    """Only reactions to this response; empty: every reaction of the user from `since` on."""
+    action: Ruling
+    rule: str
+    """A key of streams.guard.RULES, or streams.events.PERSON."""
+    rule_version: int
+    evidence: str = "{}"
+    """What was seen and what is allowed, as a JSON object of numbers and names; no texts."""
+    since: datetime
+    """The first `occurred_at` that it covers."""
+    occurred_at: datetime
+    """When it was decided."""
     known_at: datetime
 
 
@@ -91,7 +118,10 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     known_at: datetime
 
 
-Event: TypeAlias = Shown | Reaction | Erasure
+Event: TypeAlias = Shown | Reaction | Erasure | GuardVerdict
+
+PERSON = "person"
+"""The rule of a verdict that a person gave: it overrules all others on that user."""
 
 
 def new_id() -> str:

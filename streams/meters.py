@@ -3,10 +3,11 @@
 They belong to the process, like the worker itself, and stand in prometheus_client's own registry.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from streams.events import GuardVerdict
 from streams.pipeline import Facts
 
 DELAYS_S = (0.1, 0.5, 1.0, 5.0, 30.0, 60.0, 300.0, 1_800.0, 3_600.0, 21_600.0, 86_400.0, 604_800.0)
@@ -30,6 +31,9 @@ WRITE_DURATION = Histogram(
     "From decoding a batch until its facts were durable",
     buckets=WRITES_S,
 )
+REACTIONS_QUARANTINED = Counter(
+    "rluf_reactions_quarantined", "Verdicts of quarantine that were sent to the log", ["rule"]
+)
 CONSUMER_LAG = Gauge(
     "rluf_consumer_lag_records", "Records in the log not yet durable", ["topic", "partition"]
 )
@@ -38,6 +42,7 @@ SINK_UNAVAILABLE = Counter(
 )
 PUSHED_ROWS = Counter("rluf_features_pushed_rows", "Rows pushed to the online store")
 PUSH_FAILURES = Counter("rluf_features_push_failures", "Pushes of online features that failed")
+GUARD_FAILURES = Counter("rluf_guard_failures", "Looks of the guard that failed")
 
 
 def count(facts: Facts, write_s: float) -> None:
@@ -46,6 +51,7 @@ def count(facts: Facts, write_s: float) -> None:
     EVENTS_RECEIVED.labels("shown").inc(len(facts.shown))
     EVENTS_RECEIVED.labels("reaction").inc(len(facts.reactions))
     EVENTS_RECEIVED.labels("erasure").inc(len(facts.erasures))
+    EVENTS_RECEIVED.labels("verdict").inc(len(facts.verdicts))
     EVENTS_DUPLICATE.inc(facts.duplicates)
     UNKNOWN_FIELDS.inc(facts.unknown_fields)
     for letter in facts.dead_letters:
@@ -53,6 +59,13 @@ def count(facts: Facts, write_s: float) -> None:
     for reaction in facts.reactions[:: len(facts.reactions) // NUM_DELAYS_MAX + 1]:
         REACTION_DELAY.observe((reaction.known_at - reaction.occurred_at).total_seconds())
     WRITE_DURATION.observe(write_s)
+
+
+def count_verdicts(verdicts: Sequence[GuardVerdict]) -> None:
+    """Count what the guard quarantined."""
+    for verdict in verdicts:
+        if verdict.action == "quarantine":
+            REACTIONS_QUARANTINED.labels(verdict.rule).inc()
 
 
 def show_lag(lag: Mapping[tuple[str, int], int]) -> None:

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import msgspec
+import numpy as np
 
 from streams.codec import Headers, decode_counting
 from streams.config import StreamsConfig
-from streams.dedup import EMPTY, SeenIds, hash_id
+from streams.dedup import Place, SeenIds, hash_id
 from streams.errors import BadEvent
-from streams.events import DeadLetter, Erasure, Reaction, Shown
+from streams.events import DeadLetter, Erasure, Event, GuardVerdict, Reaction, Shown
 from streams.redaction import redact_shown
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -45,9 +46,10 @@ class Facts:
     shown: list[Shown] = field(default_factory=list)
     reactions: list[Reaction] = field(default_factory=list)
     erasures: list[Erasure] = field(default_factory=list)
+    verdicts: list[GuardVerdict] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     received: int = 0
-    """Records read; equals the lengths of the four lists plus `duplicates`."""
+    """Records read; equals the lengths of the five lists plus `duplicates`."""
     duplicates: int = 0
     unknown_fields: int = 0
     """Fields that the contract does not know, ignored."""
@@ -60,20 +62,23 @@ class Pipeline:
 
     def __init__(self, config: StreamsConfig) -> None:
         self._config = config
-        self._seen = SeenIds(config.dedup_ids_max)
+        self._seen = SeenIds(
+            num_max=config.dedup_ids_max, window_s=config.dedup_window_s, folder=config.dedup_dir
+        )
 
     def run(self, records: Sequence[Record]) -> Facts:
         """The facts of `records`, in their order, each event once. Changes no state."""
         facts = Facts(received=len(records))
         place = ("", -1)
         ids: set[int] = set()
-        young = old = EMPTY
+        fresh: list[tuple[int, Event]] = []
         stamp_ms, known_at = 0, EPOCH
         for record in records:
             if record.partition != place[1] or record.topic != place[0]:
+                self._take(facts, place, fresh)
+                fresh = []
                 place = (record.topic, record.partition)
                 ids = facts.ids.setdefault(place, set())
-                young, old = self._seen.generations(place)
             try:
                 if record.timestamp_ms != stamp_ms:  # Neighbours often share a millisecond.
                     known_at = _known_at(record.timestamp_ms)
@@ -87,17 +92,35 @@ class Pipeline:
             if num_unknown:
                 facts.unknown_fields += num_unknown
             hashed = hash_id(event.source, event.id)
-            if hashed in ids or hashed in young or hashed in old:
+            if hashed in ids:
                 facts.duplicates += 1
                 continue
             ids.add(hashed)
+            fresh.append((hashed, event))
+        self._take(facts, place, fresh)
+        return facts
+
+    def _take(self, facts: Facts, place: Place, fresh: list[tuple[int, Event]]) -> None:
+        """Add the events of one partition that are no duplicates of earlier batches."""
+        if not fresh:
+            return
+        hashes = np.fromiter([hashed for hashed, _ in fresh], dtype=np.uint64, count=len(fresh))
+        known = self._seen.known(place, hashes)
+        if known.any():
+            facts.duplicates += int(known.sum())
+            facts.ids[place].difference_update(hashes[known].tolist())
+            fresh = [
+                each for each, is_known in zip(fresh, known.tolist(), strict=True) if not is_known
+            ]
+        for _, event in fresh:
             if isinstance(event, Reaction):
                 facts.reactions.append(event)
             elif isinstance(event, Shown):
                 facts.shown.append(redact_shown(event))
-            else:
+            elif isinstance(event, Erasure):
                 facts.erasures.append(event)
-        return facts
+            else:
+                facts.verdicts.append(event)
 
     def remember(self, facts: Facts) -> None:
         """From now on the events of `facts` are duplicates. Call ONLY once they are durable."""

@@ -48,9 +48,9 @@ def _hint(reason: str) -> str:
 
 
 _HINTS = {
-    "unknown_type": "; allowed are rluf.response.shown.v1, rluf.reaction.v1 and "
-    "rluf.subject.erased.v1",
-    "unknown_action": "; allowed are add and remove",
+    "unknown_type": "; allowed are rluf.response.shown.v1, rluf.reaction.v1, "
+    "rluf.subject.erased.v1 and rluf.guard.verdict.v1",
+    "unknown_action": "; allowed are add and remove, of a verdict quarantine and release",
 }
 
 _ID_PATHS = r"(?:id|source|data\.(?:response_id|conversation_id|user_id|policy))"

@@ -11,17 +11,20 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from streams.events import Action
+from streams.events import Action, Ruling
 
 SHOWN_TYPE = "rluf.response.shown.v1"
 REACTION_TYPE = "rluf.reaction.v1"
 ERASURE_TYPE = "rluf.subject.erased.v1"
+VERDICT_TYPE = "rluf.guard.verdict.v1"
 
 ID_CHARS_MAX = 512
 """Longest id taken in, in characters: ids are keys of tables and of Kafka's log."""
 NAME_CHARS_MAX = 256
 """Longest role, signal, arm, experiment, surface or language taken in, in characters."""
 TURN_MAX = 2**31 - 1
+EVIDENCE_CHARS_MAX = 4_096
+"""Longest evidence of a verdict taken in, in characters."""
 
 Id: TypeAlias = Annotated[str, Meta(min_length=1, max_length=ID_CHARS_MAX)]
 Name: TypeAlias = Annotated[str, Meta(max_length=NAME_CHARS_MAX)]
@@ -58,6 +61,17 @@ class ReactionData(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     user_id: Id
     signal: Name
     action: Action
+    network: Name | None = None
+
+
+class VerdictData(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    user_id: Id
+    response_id: Annotated[str, Meta(max_length=ID_CHARS_MAX)] = ""
+    action: Ruling
+    rule: Annotated[str, Meta(min_length=1, max_length=NAME_CHARS_MAX)]
+    rule_version: Turn
+    evidence: Annotated[str, Meta(max_length=EVIDENCE_CHARS_MAX)] = "{}"
+    since: AwareTime
 
 
 class ErasureData(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -89,6 +103,10 @@ class ErasureWire(Envelope, frozen=True, kw_only=True, gc=False, tag=ERASURE_TYP
     data: ErasureData
 
 
+class VerdictWire(Envelope, frozen=True, kw_only=True, gc=False, tag=VERDICT_TYPE):
+    data: VerdictData
+
+
 class StrictMessage(MessageWire, frozen=True, kw_only=True, gc=False, forbid_unknown_fields=True):
     pass
 
@@ -105,6 +123,12 @@ class StrictReactionData(
 
 class StrictErasureData(
     ErasureData, frozen=True, kw_only=True, gc=False, forbid_unknown_fields=True
+):
+    pass
+
+
+class StrictVerdictData(
+    VerdictData, frozen=True, kw_only=True, gc=False, forbid_unknown_fields=True
 ):
     pass
 
@@ -127,18 +151,29 @@ class StrictErasure(
     data: StrictErasureData
 
 
-Wire: TypeAlias = ShownWire | ReactionWire | ErasureWire
+class StrictVerdict(
+    VerdictWire, frozen=True, kw_only=True, gc=False, tag=VERDICT_TYPE, forbid_unknown_fields=True
+):
+    data: StrictVerdictData
+
+
+Wire: TypeAlias = ShownWire | ReactionWire | ErasureWire | VerdictWire
 
 STRICT: msgspec.json.Decoder[Wire] = msgspec.json.Decoder(
-    StrictShown | StrictReaction | StrictErasure
+    StrictShown | StrictReaction | StrictErasure | StrictVerdict
 )
-LENIENT: msgspec.json.Decoder[Wire] = msgspec.json.Decoder(ShownWire | ReactionWire | ErasureWire)
+LENIENT: msgspec.json.Decoder[Wire] = msgspec.json.Decoder(
+    ShownWire | ReactionWire | ErasureWire | VerdictWire
+)
 UNTYPED: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
 
-DATA_TYPES: dict[str, type[ShownData] | type[ReactionData] | type[ErasureData]] = {
+Data: TypeAlias = ShownData | ReactionData | ErasureData | VerdictData
+
+DATA_TYPES: dict[str, type[Data]] = {
     SHOWN_TYPE: ShownData,
     REACTION_TYPE: ReactionData,
     ERASURE_TYPE: ErasureData,
+    VERDICT_TYPE: VerdictData,
 }
 ENVELOPE_FIELDS = frozenset({"type", *ShownWire.__struct_fields__})
 DATA_FIELDS = {name: frozenset(cls.__struct_fields__) for name, cls in DATA_TYPES.items()}

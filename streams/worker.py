@@ -12,7 +12,8 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,7 +26,9 @@ from streams.agents import make_app
 from streams.config import StreamsConfig
 from streams.dead_letters import send_dead_letters
 from streams.errors import Unavailable
+from streams.events import GuardVerdict
 from streams.pipeline import Facts
+from streams.producer import Producer
 from streams.topics import ensure_topics
 from streams.watchdog import Watchdog, standings
 from streams.writer import Writer
@@ -34,6 +37,11 @@ logger = logging.getLogger(__name__)
 
 PUSH_INTERVAL_S = 2.0
 """Between two pushes of online features."""
+GUARD_INTERVAL_S = 10.0
+"""Between two looks of the guard; after a slow one it rests GUARD_REST times as long."""
+GUARD_REST = 9.0
+SEND_WAIT_S = 30.0
+"""How long the broker may take to acknowledge verdicts."""
 REVOKE_WAIT_S = 3.0
 """How long partitions that are taken away wait for their facts: half of the session timeout, after
 which the group would go on without us. What is not durable by then is written by the next owner."""
@@ -67,10 +75,15 @@ class Sink(Protocol):
         """
 
 
+Guard = Callable[[], Sequence[GuardVerdict]]
+"""Looks at the facts and gives the verdicts that changed. Raises Unavailable."""
+
+
 def run_worker(
     config: StreamsConfig,
     sink: Sink,
     *,
+    guard: Guard | None = None,
     metrics_port: int | None = None,
     ready_file: Path | None = None,
 ) -> None:
@@ -85,7 +98,7 @@ def run_worker(
     config.data_dir.mkdir(parents=True, exist_ok=True)
 
     async def run() -> None:
-        await Worker(config, sink, ready_file=ready_file).run()
+        await Worker(config, sink, guard=guard, ready_file=ready_file).run()
 
     asyncio.run(run())
 
@@ -93,12 +106,15 @@ def run_worker(
 class Worker:
     """The parts of one worker, joined."""
 
-    def __init__(self, config: StreamsConfig, sink: Sink, *, ready_file: Path | None) -> None:
+    def __init__(
+        self, config: StreamsConfig, sink: Sink, *, guard: Guard | None, ready_file: Path | None
+    ) -> None:
         self._config = config
         self._ready_file = ready_file
         self._held: frozenset[TP] = frozenset()
         self._stopping = asyncio.Event()
         self._pusher = Pusher(sink)
+        self._judge = None if guard is None else Judge(guard, config)
         self._writer = Writer(
             config,
             append=sink.append,
@@ -130,6 +146,8 @@ class Worker:
         writing = asyncio.create_task(self._writer.run())
         running = asyncio.create_task(self._run_app())
         self._pusher.start()
+        if self._judge is not None:
+            self._judge.start()
         self._watchdog.start()
         try:
             await asyncio.wait({stopping, writing, running}, return_when=asyncio.FIRST_COMPLETED)
@@ -183,6 +201,8 @@ class Worker:
         for task in tasks:
             task.cancel()
         await asyncio.to_thread(self._pusher.stop)
+        if self._judge is not None:
+            await asyncio.to_thread(self._judge.stop)
         try:
             await asyncio.wait_for(self._app.stop(), STOP_WAIT_S)
         except TimeoutError:
@@ -238,6 +258,56 @@ class Pusher:
             logger.exception("push of online features failed")
         else:
             meters.PUSHED_ROWS.inc(num_rows)
+
+
+class Judge:
+    """Asks the guard every GUARD_INTERVAL_S, in a thread of its own, and sends what it decided.
+
+    Verdicts travel through the log: they become facts as all others do, and a replay has them.
+    """
+
+    def __init__(self, guard: Guard, config: StreamsConfig) -> None:
+        self._guard = guard
+        self._config = config
+        self._producer: Producer | None = None
+        self._is_stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="guard", daemon=True)
+
+    def start(self) -> None:
+        """Begin to ask."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask no more; ends within STOP_WAIT_S."""
+        self._is_stopped.set()
+        if self._thread.is_alive():
+            self._thread.join(STOP_WAIT_S)
+
+    def _run(self) -> None:
+        rest_s = GUARD_INTERVAL_S
+        while not self._is_stopped.wait(rest_s):
+            started = time.monotonic()
+            try:
+                self._decide()
+            except Exception:
+                # The outermost loop of this thread. Verdicts are derived: late ones are a pity,
+                # while ingestion that stops for them would be a fault.
+                meters.GUARD_FAILURES.inc()
+                logger.exception("the guard failed")
+            rest_s = max(GUARD_INTERVAL_S, GUARD_REST * (time.monotonic() - started))
+        if self._producer is not None:
+            self._producer.close()
+
+    def _decide(self) -> None:
+        verdicts = self._guard()
+        if not verdicts:
+            return
+        if self._producer is None:
+            self._producer = Producer(self._config)
+        sent = [self._producer.send(verdict) for verdict in verdicts]
+        for future in sent:
+            future.result(SEND_WAIT_S)
+        meters.count_verdicts(verdicts)
 
 
 def _end_process(stalled_s: Mapping[tuple[str, int], float]) -> None:

@@ -173,7 +173,7 @@ class Writer:
                 await self._insist(lambda: self._in_thread(lambda: self._append(facts)))
             if facts.dead_letters:
                 await self._insist(lambda: self._send_dead_letters(facts.dead_letters))
-            self.pipeline.remember(facts)
+            await self._in_thread(lambda: self.pipeline.remember(facts))
             meters.count(facts, time.monotonic() - started)
         for event in events:
             event.ack()

@@ -34,6 +34,7 @@ def streams_config(kafka_broker: Broker) -> StreamsConfig:
         shown_topic=f"{name}.shown",
         reactions_topic=f"{name}.reactions",
         erasures_topic=f"{name}.erasures",
+        verdicts_topic=f"{name}.verdicts",
         dead_letters_topic=f"{name}.dead-letters",
         decisions_topic=f"{name}.decisions",
     )

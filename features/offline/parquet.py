@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 from features.config import FeaturesConfig
 from features.durable import PARTIAL_PREFIX, lock, sync_folder, write_all_durably
 from features.offline.base import Compaction, Mark
-from features.tables import SCHEMAS, Fact, Kind, empty_sql, to_table
+from features.tables import SCHEMAS, SQL_TYPES, Fact, Kind, empty_sql, to_table
 from streams.errors import Unavailable
 from streams.events import new_id
 from streams.pipeline import Facts
@@ -79,6 +79,7 @@ class ParquetStore:
             "shown": facts.shown,
             "reactions": facts.reactions,
             "erasures": facts.erasures,
+            "verdicts": facts.verdicts,
             "dead_letters": facts.dead_letters,
         }
         files = [
@@ -105,7 +106,10 @@ class ParquetStore:
         ]
         if not paths:
             return connection.sql(empty_sql(kind))
-        return connection.read_parquet(paths, hive_partitioning=False)
+        found = connection.read_parquet(paths, hive_partitioning=False, union_by_name=True)
+        missing = [field for field in SCHEMAS[kind] if field.name not in found.columns]
+        nulls = [f'NULL::{SQL_TYPES[field.type]} AS "{field.name}"' for field in missing]
+        return found.project(", ".join(["*", *nulls])) if nulls else found
 
     def news(self, mark: Mark) -> tuple[Mapping[Kind, pa.Table], Mark]:
         """Read the files that appeared since, by their times and, for recent ones, their names."""
@@ -114,7 +118,7 @@ class ParquetStore:
         next_until_ns = int((self._clock() - MARK_MARGIN_S) * 1e9)
         news: dict[Kind, pa.Table] = {}
         recent: list[str] = []
-        kinds: tuple[Kind, ...] = ("shown", "reactions", "erasures")
+        kinds: tuple[Kind, ...] = ("shown", "reactions", "erasures", "verdicts")
         for kind in kinds:
             tables = []
             for folder in self._folders(kind):
@@ -137,7 +141,8 @@ class ParquetStore:
                     num_deleted += self._sweep(folder)
                     for names in _alike(folder, files_min):
                         tables = [pq.read_table(folder.path / name) for name in names]
-                        self._replace(folder.path, names, pa.concat_tables(tables))
+                        merged = pa.concat_tables(tables, promote_options="default")
+                        self._replace(folder.path, names, merged)
                         num_merged += len(names)
             num_files = sum(
                 len(folder.visible) for kind in SCHEMAS for folder in self._folders(kind)

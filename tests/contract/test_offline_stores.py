@@ -19,6 +19,7 @@ from tests.features.histories import (
     facts_of,
     reaction,
     shown,
+    verdict,
 )
 
 
@@ -46,7 +47,8 @@ def test_an_empty_store_has_the_right_columns(config, store, kind):
 
 
 def test_what_is_appended_is_read_with_every_value(config, store):
-    facts = facts_of([shown("r"), reaction("r", "add", 5), erasure("v", 0), dead_letter(7)])
+    tap = reaction("r", "add", 5, network="n-1")
+    facts = facts_of([shown("r"), tap, erasure("v", 0), verdict("w"), dead_letter(7)])
     store.append(facts)
     with connect_store(store, root=config.root, as_of=None) as connection:
         for kind in SCHEMAS:

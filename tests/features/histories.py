@@ -9,7 +9,17 @@ import msgspec
 
 from features.config import FeaturesConfig
 from features.offline.parquet import ParquetStore
-from streams.events import Action, DeadLetter, Erasure, Event, Message, Reaction, Shown
+from streams.events import (
+    Action,
+    DeadLetter,
+    Erasure,
+    Event,
+    GuardVerdict,
+    Message,
+    Reaction,
+    Ruling,
+    Shown,
+)
 from streams.pipeline import Facts
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -75,6 +85,33 @@ def erasure(user_id: str, seconds: float) -> Erasure:
     )
 
 
+def verdict(
+    user_id: str = "u",
+    action: Ruling = "quarantine",
+    seconds: float = 0,
+    *,
+    response_id: str = "",
+    rule: str = "burst",
+    since: float = 0,
+    **fields: object,
+) -> GuardVerdict:
+    """What the guard decided."""
+    base = GuardVerdict(
+        id=f"{action}-{rule}-{user_id}-{response_id}-{seconds}",
+        source="/guard",
+        user_id=user_id,
+        response_id=response_id,
+        action=action,
+        rule=rule,
+        rule_version=1,
+        evidence='{"taps":40}',
+        since=at(since),
+        occurred_at=at(seconds),
+        known_at=at(seconds),
+    )
+    return msgspec.structs.replace(base, **fields)
+
+
 def dead_letter(offset: int, **fields: object) -> DeadLetter:
     """A record that is no event."""
     base = DeadLetter(
@@ -100,6 +137,8 @@ def facts_of(events: Iterable[Event | DeadLetter]) -> Facts:
             facts.reactions.append(event)
         elif isinstance(event, Erasure):
             facts.erasures.append(event)
+        elif isinstance(event, GuardVerdict):
+            facts.verdicts.append(event)
         else:
             facts.dead_letters.append(event)
     return facts

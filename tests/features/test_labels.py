@@ -114,7 +114,7 @@ def test_columns_are_those_promised_even_when_nothing_is_stored(tmp_path):
     assert table.num_rows == 0
     assert table.column_names == [
         *("response_id", "user_id", "signal", "value", "added_at", "removed_at"),
-        *("mistap", "dangling", "known_at"),
+        *("mistap", "quarantined", "dangling", "known_at"),
     ]
 
 

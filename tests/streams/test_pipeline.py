@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from streams.codec import STRUCTURED_HEADER, encode
 from streams.config import StreamsConfig
-from streams.dedup import SeenIds, hash_id
+from streams.dedup import hash_id
 from streams.events import Message
 from streams.pipeline import EPOCH, Facts, Pipeline
 from tests.streams.samples import (
@@ -160,15 +160,6 @@ def test_no_memory_at_all_still_finds_duplicates_within_a_batch():
     a.remember(a.run(batch))
     facts = a.run(batch)
     assert (len(facts.reactions), facts.duplicates) == (1, 1)
-
-
-def test_room_is_taken_from_the_partition_that_holds_most():
-    seen = SeenIds(10)
-    seen.add(("t", 0), {1, 2})
-    for start in range(100, 200, 5):
-        seen.add(("t", 1), set(range(start, start + 5)))
-    assert len(seen) <= 10
-    assert {1, 2} <= set().union(*seen.generations(("t", 0)))
 
 
 def test_hashes_of_ids_are_the_same_in_every_process_and_pairs_do_not_run_together():

@@ -47,6 +47,7 @@ def config(kafka_broker) -> StreamsConfig:
         shown_topic=f"{own}.shown",
         reactions_topic=f"{own}.reactions",
         erasures_topic=f"{own}.erasures",
+        verdicts_topic=f"{own}.verdicts",
         dead_letters_topic=f"{own}.dead-letters",
         decisions_topic=f"{own}.decisions",
         linger_ms=50,

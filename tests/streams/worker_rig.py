@@ -103,6 +103,7 @@ def start_worker(
             "shown_topic": config.shown_topic,
             "reactions_topic": config.reactions_topic,
             "erasures_topic": config.erasures_topic,
+            "verdicts_topic": config.verdicts_topic,
             "dead_letters_topic": config.dead_letters_topic,
             "decisions_topic": config.decisions_topic,
             "linger_ms": config.linger_ms,
