@@ -12,30 +12,29 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rluf.cli_store import compact, erase, features_app, guard_app, lag
 from rluf.console import Console
-from rluf.settings import BadSettings, as_toml, load_settings, plain
+from rluf.options import (
+    JsonOption,
+    RecipeOption,
+    SupervisorOption,
+    WhoOption,
+    WhyOption,
+    usage,
+    utc,
+)
+from rluf.settings import as_toml, load_settings, plain
 
 if TYPE_CHECKING:
     from models.registry import Registry
 
 REFUSED = 3
-
-RecipeOption = Annotated[
-    list[str] | None,
-    typer.Option("--recipe", help="Recipe name or path, laid over the defaults. Repeatable."),
-]
-SupervisorOption = Annotated[
-    int | None, typer.Option(hidden=True, help="End when this process, the parent, has ended.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value.")]
-WhoOption = Annotated[str, typer.Option(help="Who decides; kept in the history.")]
-WhyOption = Annotated[str, typer.Option(help="Why; kept in the history.")]
 
 app = typer.Typer(
     name="rluf",
@@ -45,8 +44,8 @@ app = typer.Typer(
     add_completion=True,
     pretty_exceptions_enable=False,
 )
-features_app = typer.Typer(help="Ask the feature store.", no_args_is_help=True)
 app.add_typer(features_app, name="features")
+app.add_typer(guard_app, name="guard")
 experiment_app = typer.Typer(help="Divide live users over versions.", no_args_is_help=True)
 app.add_typer(experiment_app, name="experiment")
 
@@ -339,55 +338,8 @@ def history(
 
     console = Console(as_json=json)
     registry = open_registry(prepare(load_settings(recipe or ())))
-    rows = look_back(registry, name, at=_utc(at))
+    rows = look_back(registry, name, at=utc(at))
     console.rows([plain(row) for row in rows], title="What was live when")
-
-
-@features_app.command("online")
-def features_online(
-    user: Annotated[list[str] | None, typer.Option(help="User id. Repeatable.")] = None,
-    policy: Annotated[list[str] | None, typer.Option(help="Policy version. Repeatable.")] = None,
-    recipe: RecipeOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Look up the online features of users and policy versions."""
-    from rluf.wiring import prepare, read_online
-
-    if not user and not policy:
-        _usage("name at least one --user or --policy")
-    settings = prepare(load_settings(recipe or ()))
-    Console(as_json=json).rows(read_online(settings, users=user or [], policies=policy or []))
-
-
-@features_app.command("as-of")
-def features_as_of(
-    at: Annotated[datetime, typer.Argument(help="The time, UTC.")],
-    user: Annotated[list[str], typer.Option(help="User id. Repeatable.")],
-    recipe: RecipeOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Give users' features as they were at a time, joined by Feast."""
-    from rluf.wiring import prepare, read_as_of
-
-    at_utc = _utc(at)
-    assert at_utc is not None
-    rows = read_as_of(prepare(load_settings(recipe or ())), users=user, at=at_utc)
-    Console(as_json=json).rows(rows)
-
-
-@features_app.command("sql")
-def features_sql(
-    sql: Annotated[str, typer.Argument(help="SELECT over shown, reactions, labels, dead_letters.")],
-    as_of: Annotated[datetime | None, typer.Option(help="As known at this time, UTC.")] = None,
-    recipe: RecipeOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Run a SELECT over the views shown, reactions, labels and dead_letters."""
-    from features.views import query
-    from rluf.wiring import prepare
-
-    settings = prepare(load_settings(recipe or ()))
-    Console(as_json=json).rows(query(settings.home, sql, as_of=_utc(as_of)).to_pylist())
 
 
 @app.command()
@@ -408,27 +360,8 @@ def show_settings(recipe: RecipeOption = None, json: JsonOption = False) -> None
     Console(as_json=json).emit(settings, text=as_toml(settings))
 
 
-@app.command()
-def lag(recipe: RecipeOption = None, json: JsonOption = False) -> None:
-    """Show how many events the worker is behind, by partition."""
-    from rluf.wiring import find_brokers, prepare
-    from streams.topics import lag as read_lag
-
-    settings = find_brokers(prepare(load_settings(recipe or ())))
-    rows = [
-        {"topic": topic, "partition": partition, "behind": behind}
-        for (topic, partition), behind in sorted(read_lag(settings.streams).items())
-    ]
-    Console(as_json=json).rows(rows)
-
-
-@app.command()
-def compact(recipe: RecipeOption = None, json: JsonOption = False) -> None:
-    """Merge the store's small files; readers never notice."""
-    from rluf.wiring import compact_store, prepare
-
-    report = compact_store(prepare(load_settings(recipe or ())))
-    Console(as_json=json).emit(report, text=str(report))
+for verb in (lag, compact, erase):
+    app.command()(verb)
 
 
 @app.command()
@@ -449,7 +382,7 @@ def demo(json: JsonOption = False) -> None:
 def _name_and_number(registry: Registry, text: str) -> tuple[str, int]:
     name, _, ref = text.partition("@")
     if not ref:
-        _usage(f"a version looks like chat@3 or chat@challenger, not {text!r}")
+        usage(f"a version looks like chat@3 or chat@challenger, not {text!r}")
     number = ref.removeprefix("v")
     return name, registry.version(name, int(number) if number.isdigit() else ref).number
 
@@ -461,12 +394,4 @@ def _arm(registry: Registry, text: str) -> tuple[str, tuple[int, float]]:
     try:
         return arm, (_name_and_number(registry, version)[1], float(share))
     except ValueError:
-        _usage(f"an arm looks like new=chat@2:0.1, not {text!r}")
-
-
-def _usage(text: str) -> NoReturn:
-    raise BadSettings(text)
-
-
-def _utc(at: datetime | None) -> datetime | None:
-    return at if at is None or at.tzinfo is not None else at.replace(tzinfo=UTC)
+        usage(f"an arm looks like new=chat@2:0.1, not {text!r}")

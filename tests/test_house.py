@@ -56,7 +56,7 @@ MAY_PRINT = ("rluf/cli.py", "rluf/console.py", "benchmarks/", "simulator/__main_
 OUTERMOST = ("rluf/cli.py", "rluf/__main__.py", "streams/worker.py")
 """Files with a process's outermost loop: it logs any fault and exits non-zero."""
 TABLES = ("training/objectives/", "training/algorithms/", "features/offline/")
-RUNS_AT_IMPORT = ("migrations/env.py", "rluf/__main__.py", "rluf/cli.py")
+RUNS_AT_IMPORT = ("migrations/env.py", "rluf/__main__.py", "rluf/cli.py", "rluf/cli_store.py")
 """The first two are run and never imported; the third builds its tree of verbs."""
 BAD_NAMES = ("utils", "helpers", "helper", "manager", "common", "core", "misc")
 LINES_MAX = 500

@@ -1,0 +1,80 @@
+"""Goal: an operator sees what is quarantined, and overrules it through the log.
+
+Method: verdicts in a small store; a person's verdict through a real broker and the pipeline.
+"""
+
+from dataclasses import replace
+
+import pytest
+from kafka import KafkaConsumer, TopicPartition
+
+from features.store import FactStore
+from rluf.guard import list_quarantined, overrule
+from rluf.settings import load_settings
+from streams.errors import Unavailable
+from streams.pipeline import Pipeline, Record
+from streams.topics import ensure_topics
+from streams.worker import Judge
+from tests.features.histories import reaction, shown, store_all, verdict
+
+LOVE = [shown("r1"), reaction("r1", "add", 5), reaction("r2", "add", 6)]
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return load_settings((), {"RLUF_HOME": str(tmp_path / "home")})
+
+
+def sent_verdicts(config):
+    """The records on the topic of verdicts."""
+    consumer = KafkaConsumer(
+        bootstrap_servers=config.brokers, auto_offset_reset="earliest", consumer_timeout_ms=3_000
+    )
+    consumer.assign([TopicPartition(config.verdicts_topic, n) for n in range(config.partitions)])
+    records = [
+        Record(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, r.headers)
+        for r in consumer
+    ]
+    consumer.close()
+    return records
+
+
+def test_what_stands_is_listed_with_how_many_reactions_it_covers(settings):
+    store_all(settings.home, [*LOVE, verdict("u", seconds=9), verdict("v", response_id="r9")])
+    first, second = list_quarantined(settings)
+    assert (first["user_id"], first["rule"], first["reactions"]) == ("u", "burst", 2)
+    assert (second["user_id"], second["response_id"], second["reactions"]) == ("v", "r9", 0)
+
+
+@pytest.mark.kafka
+def test_a_person_overrules_the_guard_through_the_log(settings, streams_config):
+    settings = replace(settings, streams=streams_config)
+    ensure_topics(streams_config)
+    store_all(settings.home, [*LOVE, verdict("u", seconds=9)])
+    made = overrule(settings, "u", "release", response_id="", who="ann", why="a fan, not a bot")
+    records = sent_verdicts(streams_config)
+    facts = Pipeline(streams_config).run(records)
+    assert [each.id for each in facts.verdicts] == [made["verdict"]]
+    FactStore(settings.features).append(facts)
+    assert list_quarantined(settings) == []
+
+
+@pytest.mark.kafka
+def test_what_the_guard_decides_is_in_the_log_once_it_is_counted(streams_config):
+    ensure_topics(streams_config)
+    decided = [verdict("u"), verdict("v", "release")]
+    judge = Judge(lambda: decided, streams_config)
+    judge._decide()
+    judge.stop()
+    facts = Pipeline(streams_config).run(sent_verdicts(streams_config))
+    assert {(each.user_id, each.action, each.rule) for each in facts.verdicts} == {
+        ("u", "quarantine", "burst"),
+        ("v", "release", "burst"),
+    }
+    assert facts.dead_letters == []
+
+
+def test_without_a_broker_nothing_is_decided_in_silence(settings):
+    settings = replace(settings, streams=replace(settings.streams, brokers="127.0.0.1:1"))
+    with pytest.raises(Unavailable):
+        overrule(settings, "u", "release", response_id="", who="ann", why="x")
