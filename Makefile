@@ -14,7 +14,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format up bench-streams screenshots clean
+.PHONY: help setup demo test check format up bench-streams bench fuzz screenshots clean
 
 help: ## Show these verbs
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -45,8 +45,18 @@ format: $(STAMP) ## Let ruff format the code and sort the imports
 	@$(BIN)/python -m ruff check --fix .
 	@$(BIN)/python -m ruff format .
 
-bench-streams: $(STAMP) ## Measure the worker beside plain Faust agents; writes benchmarks/results/streams.json
+bench-streams: $(STAMP) ## Measure the worker beside its peers; writes benchmarks/results/streams.json
 	@$(BIN)/python -m benchmarks.streams
+
+bench: bench-streams ## All of that, and latency, memory of ids, scaling, redaction, guard
+	@$(BIN)/python -m benchmarks.latency
+	@$(BIN)/python -m benchmarks.dedup
+	@$(BIN)/python -m benchmarks.scaling --quick
+	@$(BIN)/python -m benchmarks.redaction
+	@$(BIN)/python -m benchmarks.guard
+
+fuzz: $(STAMP) ## Throw ten million hostile records at codec and pipeline; writes runs/fuzz/report.json
+	@$(BIN)/python -m fuzz
 
 screenshots: $(STAMP) ## Take docs/images/*.png from a finished demo (needs a Chromium)
 	@HF_HUB_OFFLINE=1 $(BIN)/python scripts/screenshots.py

@@ -1,4 +1,4 @@
-"""The contestants of the streaming benchmark; each runs in a process of its own.
+"""Our worker and the Faust agents of the streaming benchmark, each in a process of its own.
 
 `python -m benchmarks.stream_contestants TASK` prints one line of JSON: seconds, received, unique,
 duplicates, rejected.
@@ -8,7 +8,6 @@ import asyncio
 import json
 import os
 import signal
-import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -17,14 +16,19 @@ from typing import Any
 
 import faust
 import pyarrow.parquet as pq
-from faust.exceptions import ValueDecodeError
 from faust.transport.consumer import Consumer
-from faust.types import TP, StreamT
+from faust.types import TP, EventT, StreamT
 
+from benchmarks.stream_shared import ReactionEvent, Rows, decode, read_task
 from features.config import FeaturesConfig
 from features.store import FactStore
 from streams.config import StreamsConfig
 from streams.worker import run_worker
+
+PEER_ROWS = 5_000
+"""Events between two files of the agent that takes them one by one."""
+TAKE_MAX = 1_000
+TAKE_WITHIN_S = 0.2
 
 
 @dataclass
@@ -77,105 +81,100 @@ def run_ours(config: StreamsConfig, folder: Path, clock: Clock) -> dict[str, int
     }
 
 
-class ReactionData(faust.Record, validation=True):  # type: ignore[misc, call-arg]
-    """What the peers take for the data of a reaction."""
+def run_peer(config: StreamsConfig, folder: Path, clock: Clock, *, in_batches: bool) -> None:
+    """A Faust agent whose ids live in a table, one event at a time or by `take`.
 
-    response_id: str
-    user_id: str
-    signal: str
-    action: str
-
-
-class ReactionEvent(faust.Record, validation=True):  # type: ignore[misc, call-arg]
-    """What the peers take for a reaction."""
-
-    specversion: str
-    id: str
-    source: str
-    type: str
-    time: str
-    data: ReactionData
-
-
-def run_peer(
-    config: StreamsConfig, folder: Path, clock: Clock, *, has_table: bool
-) -> dict[str, int]:
-    """A Faust agent after the documentation's first pages, with ids in a set or in a table.
-
-    It takes bytes and decodes them itself, because one bad value would crash the agent.
+    As Faust's documentation has it: `async for` over the stream, a `Table` (in memory, restored
+    from its changelog topic after a restart), `take(max, within)` for batches. Deviations: it takes
+    bytes and decodes them by msgspec, because one bad value would crash the agent; the agent of
+    single events acknowledges by hand, after every PEER_ROWS rows are durable, where Faust by
+    itself would commit events whose rows are not yet written.
     """
-    count = Counter[str]()
-
-    async def run() -> None:
-        app = faust.App(
-            config.group,
-            env={},
-            broker=f"kafka://{config.brokers}",
-            datadir=folder,
-            store="memory://",
-            web_enabled=False,
-            topic_partitions=config.partitions,
-        )
-        topic = app.topic(config.reactions_topic, value_type=bytes, value_serializer="raw")
-        table = app.Table("ids", default=int, partitions=config.partitions) if has_table else None
-        seen: set[str] = set()
-        done = asyncio.Event()
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, done.set)
-
-        @app.agent(topic)  # type: ignore[untyped-decorator]
-        async def take(stream: StreamT) -> None:
-            async for value in stream:
-                count["received"] += 1
-                try:
-                    event = ReactionEvent.loads(value, serializer="json")
-                except (ValueDecodeError, ValueError, TypeError):
-                    count["rejected"] += 1
-                    continue
-                if table is not None:
-                    is_known = table[event.id] > 0
-                    table[event.id] += 1
-                else:
-                    is_known = event.id in seen
-                    seen.add(event.id)
-                if is_known:
-                    count["duplicates"] += 1
-                    continue
-                count["unique"] += 1
-                count[f"{event.data.signal} {event.data.action}"] += 1
-
-        async def commit_when_through() -> None:
-            while not done.is_set():
-                await asyncio.sleep(0.02)
-                if count["received"] >= clock.limit:
-                    await app.consumer.commit()
-
-        await app.start()
-        committing = asyncio.create_task(commit_when_through())
-        await done.wait()
-        await committing
-        os._exit(report(clock, dict(count)))  # Faust takes seconds to stop; nothing is left to do.
-
-    asyncio.run(run())
-    return dict(count)
+    asyncio.run(_run_peer(config, folder, clock, in_batches=in_batches))
 
 
-def report(clock: Clock, counts: dict[str, int]) -> int:
-    """Print the result; gives the exit status."""
+async def _run_peer(config: StreamsConfig, folder: Path, clock: Clock, *, in_batches: bool) -> None:
+    app = faust.App(
+        config.group,
+        env={},
+        broker=f"kafka://{config.brokers}",
+        datadir=folder / "faust",
+        store="memory://",
+        web_enabled=False,
+        topic_partitions=config.partitions,
+    )
+    topic = app.topic(config.reactions_topic, value_type=bytes, value_serializer="raw")
+    # `take` runs outside of the stream's context, where a table cannot tell an event's partition.
+    table = app.Table("ids", default=int, partitions=config.partitions, use_partitioner=in_batches)
+    count, rows, done = Counter[str](), Rows(folder), asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, done.set)
+
+    def fresh(value: bytes) -> list[ReactionEvent]:
+        """The event of these bytes, unless they are bad or known; remembers its id."""
+        count["received"] += 1
+        event = decode(value)
+        if event is None:
+            count["rejected"] += 1
+            return []
+        if table[event.id]:
+            return []
+        table[event.id] = 1
+        return [event]
+
+    async def take_batches(stream: StreamT) -> None:
+        async for values in stream.take(TAKE_MAX, within=TAKE_WITHIN_S):
+            rows.write([event for value in values for event in fresh(value)])
+
+    async def take_each(stream: StreamT) -> None:
+        gathered: list[ReactionEvent] = []
+        unwritten: list[EventT] = []
+        async for event in stream.noack().events():
+            gathered += fresh(event.value)
+            unwritten.append(event)
+            if len(unwritten) >= PEER_ROWS or count["received"] >= clock.limit:
+                rows.write(gathered)
+                for written in unwritten:
+                    written.ack()
+                gathered, unwritten = [], []
+
+    async def commit_when_through() -> None:
+        while not done.is_set():
+            await asyncio.sleep(0.02)
+            if count["received"] >= clock.limit:
+                await app.consumer.commit()
+
+    app.agent(topic, name="take")(take_batches if in_batches else take_each)
+    await app.start()
+    committing = asyncio.create_task(commit_when_through())
+    await done.wait()
+    await committing
+    report(clock, {**count, **rows.counts()})
+    os._exit(0)  # Faust takes seconds to stop; nothing is left to do.
+
+
+def report(clock: Clock, counts: dict[str, int]) -> None:
+    """Print the result as the last line."""
     print(json.dumps({"seconds": round(clock.ended - clock.began, 4), **counts}), flush=True)
-    return 0
 
 
 def main() -> None:
     """Run the contestant that the task names."""
-    task = json.loads(sys.argv[1])
-    folder = Path(task["folder"])
-    config = StreamsConfig(brokers=task["brokers"], group=task["group"], data_dir=folder / "faust")
-    clock = Clock(limit=task["limit"])
+    task = read_task()
+    folder = Path(task.folder)
+    config = StreamsConfig(
+        brokers=task.brokers,
+        group=task.group,
+        reactions_topic=task.topic,
+        partitions=task.partitions,
+        data_dir=folder / "faust",
+        dedup_dir=folder / "ids",
+    )
+    clock = Clock(limit=task.limit)
     clock.install()
-    if task["name"] == "ours":
+    if task.name == "ours":
         report(clock, run_ours(config, folder, clock))
     else:
-        run_peer(config, folder, clock, has_table=task["name"] == "table")
+        run_peer(config, folder, clock, in_batches=task.name == "take")
 
 
 if __name__ == "__main__":

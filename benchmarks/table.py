@@ -1,4 +1,4 @@
-"""The results of all benchmarks: one JSON file each, and one table in README.md."""
+"""The results of all benchmarks: one JSON file each, and tables in README.md."""
 
 import json
 from collections.abc import Sequence
@@ -35,9 +35,28 @@ def save(name: str, rows: Sequence[Row]) -> None:
     RESULTS.mkdir(exist_ok=True)
     text = json.dumps([asdict(row) for row in rows], indent=2)
     (RESULTS / f"{name}.json").write_text(text + "\n")
-    before, _, rest = README.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    README.write_text(f"{before}{BEGIN}\n\n{_table()}\n{END}{after}")
+    _replace(BEGIN, END, _table())
+
+
+def save_figures(name: str, columns: Sequence[str], rows: Sequence[Sequence[str | float]]) -> None:
+    """Write figures that have no peer, and bring their own table in README.md up to date."""
+    RESULTS.mkdir(exist_ok=True)
+    text = json.dumps({"columns": columns, "rows": rows}, indent=2)
+    (RESULTS / f"{name}.json").write_text(text + "\n")
+    lines = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
+    for row in rows:
+        cells = (cell if isinstance(cell, str) else _short(cell) for cell in row)
+        lines.append(f"| {' | '.join(cells)} |")
+    _replace(f"<!-- {name} -->", f"<!-- end of {name} -->", "\n".join(lines) + "\n")
+
+
+def _replace(begin: str, end: str, table: str) -> None:
+    """Put a table between its marks; at the end of README.md where it has none yet."""
+    before, mark, rest = README.read_text().partition(begin)
+    if not mark:
+        before = f"{before.rstrip()}\n\n"
+    _, _, after = rest.partition(end)
+    README.write_text(f"{before}{begin}\n\n{table}\n{end}{after or chr(10)}")
 
 
 def _table() -> str:
@@ -46,7 +65,10 @@ def _table() -> str:
         "|---|---|---:|---:|---|---:|---:|---:|",
     ]
     for path in sorted(RESULTS.glob("*.json")):
-        for row in json.loads(path.read_text()):
+        rows = json.loads(path.read_text())
+        if not isinstance(rows, list):
+            continue  # Figures without a peer have a table of their own.
+        for row in rows:
             lines.append(
                 f"| {path.stem} | {row['what']}, {row['unit']} | {_short(row['ours'])} "
                 f"| {_short(row['peer'])} | {row['peer_name']} | **{row['ratio']:.1f}** "

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rluf.cli_store import compact, erase, features_app, guard_app, lag
+from rluf.cli_store import compact, features_app, guard_app, lag
 from rluf.console import Console
 from rluf.options import (
     JsonOption,
@@ -143,27 +143,57 @@ def refresh(
 
 @app.command()
 def replay(
-    file: Annotated[Path, typer.Argument(help="CloudEvents, one a line (.jsonl or .jsonl.gz).")],
+    file: Annotated[
+        Path | None, typer.Argument(help="CloudEvents, one a line (.jsonl or .jsonl.gz).")
+    ] = None,
+    from_offsets: Annotated[
+        str,
+        typer.Option(
+            help="Read the log instead: `beginning`, or topic:partition=offset with commas;"
+            " partitions that are not named are read from their beginning."
+        ),
+    ] = "",
+    from_time: Annotated[
+        datetime | None, typer.Option(help="Read the log instead, as of this time (UTC).")
+    ] = None,
+    into: Annotated[
+        Path | None, typer.Option(help="Folder of the new store that the log is read into.")
+    ] = None,
+    signal: Annotated[str, typer.Option(help="Compare snapshots of this signal too.")] = "",
     recipe: RecipeOption = None,
-    wait: Annotated[bool, typer.Option(help="Wait until all of it is stored.")] = True,
+    wait: Annotated[bool, typer.Option(help="Wait until all of the file is stored.")] = True,
     json: JsonOption = False,
 ) -> None:
-    """Send a file of events through broker, worker and feature store."""
+    """Send a file of events through the platform, or read the log anew into another store."""
     from rluf.replay import replay as send
-    from rluf.wiring import prepare
+    from rluf.replay_log import replay_log
+    from rluf.wiring import find_brokers, prepare
+    from streams.log import parse_offsets
 
+    if [file is not None, bool(from_offsets), from_time is not None].count(True) != 1:
+        usage("name a FILE, or --from-offsets, or --from-time, and only one of them")
+    if (file is None) != (into is not None):
+        usage("--into FOLDER goes with --from-offsets and --from-time, and only with them")
     console = Console(as_json=json)
     settings = prepare(load_settings(recipe or ()), migrate_first=True)
     with console.progress() as on_progress:
-        report = send(
-            settings,
-            file,
-            recipes=recipe or (),
-            wait=wait,
-            say=console.say,
-            on_progress=on_progress,
-        )
-    console.emit(report, text=report.summary())
+        if file is not None:
+            report = send(
+                settings,
+                file,
+                recipes=recipe or (),
+                wait=wait,
+                say=console.say,
+                on_progress=on_progress,
+            )
+            console.emit(report, text=report.summary())
+            return
+        assert into is not None
+        settings = find_brokers(settings)
+        at = utc(from_time)
+        start = parse_offsets(from_offsets, settings.streams) if at is None else at
+        read = replay_log(settings, start=start, into=into, on_progress=on_progress, signal=signal)
+    console.emit(read, text=read.summary())
 
 
 @app.command("fit-reward")
@@ -360,7 +390,7 @@ def show_settings(recipe: RecipeOption = None, json: JsonOption = False) -> None
     Console(as_json=json).emit(settings, text=as_toml(settings))
 
 
-for verb in (lag, compact, erase):
+for verb in (lag, compact):
     app.command()(verb)
 
 

@@ -262,7 +262,9 @@ def _num_unknown_fields(envelope: dict[str, Any]) -> int:
     data = envelope["data"]
     num_unknown = len(envelope.keys() - ENVELOPE_FIELDS)
     num_unknown += len(data.keys() - DATA_FIELDS[envelope["type"]])
-    return num_unknown + sum(len(m.keys() - MESSAGE_FIELDS) for m in data.get("messages", ()))
+    # Elsewhere `messages` is itself unknown, and may be anything.
+    messages = data.get("messages", ()) if envelope["type"] == SHOWN_TYPE else ()
+    return num_unknown + sum(len(message.keys() - MESSAGE_FIELDS) for message in messages)
 
 
 def _is_binary(headers: Headers) -> bool:

@@ -14,7 +14,7 @@ import msgspec
 from streams.config import StreamsConfig
 from streams.errors import BadEvent
 from streams.producer import RecordPlace
-from streams.wire import ERASURE_TYPE, REACTION_TYPE, SHOWN_TYPE
+from streams.wire import ERASURE_TYPE, REACTION_TYPE, SHOWN_TYPE, VERDICT_TYPE
 
 PENDING_MAX = 5_000
 """Records sent ahead of their acknowledgement; beyond it replay waits for the oldest."""
@@ -85,6 +85,7 @@ def replay_file(
         SHOWN_TYPE: config.shown_topic,
         REACTION_TYPE: config.reactions_topic,
         ERASURE_TYPE: config.erasures_topic,
+        VERDICT_TYPE: config.verdicts_topic,
     }
     num_lines = sum(1 for _ in read_events(path))
     report = ReplayReport()

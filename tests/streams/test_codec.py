@@ -224,6 +224,13 @@ def test_unknown_fields_are_ignored_and_counted_wherever_they_stand():
     assert event.messages == (Message(role="user", content="hi"),)
 
 
+@pytest.mark.parametrize("anything", [True, 7, " ", "text", None, {"a": 1}, [1, "x"]])
+def test_messages_of_a_reaction_are_an_unknown_field_whatever_they_hold(anything):
+    value = envelope_bytes(data__messages=anything)
+    event, num_unknown = decode_counting(value, known_at=KNOWN_AT)
+    assert (event, num_unknown) == (reaction(), 1)
+
+
 def test_a_known_event_has_no_unknown_fields():
     assert decode_counting(VALID, known_at=KNOWN_AT)[1] == 0
 

@@ -1,0 +1,86 @@
+"""Compute the online features anew from the facts: for when they cannot be trusted, or are gone.
+
+Pushes keep the online store up with the facts. A repair does not ask what was pushed: it writes
+the row of every user and policy that a fact supports and removes every other row, so that what an
+online store holds afterwards is a function of the facts alone.
+"""
+
+import logging
+import sqlite3
+from collections.abc import Collection
+from contextlib import closing
+
+import pyarrow as pa
+
+from features.config import FeaturesConfig
+from features.definitions import POLICY_STATS, USER_HISTORY, feast_folder
+from features.durable import lock
+from features.history import EntityKey, current_sql
+from features.lean import lean_imports
+from features.offline import OFFLINE_STORES
+from features.online import OnlineStore
+from features.views import connect_store
+from streams.errors import Unavailable
+
+with lean_imports():
+    from feast.infra.key_encoding_utils import deserialize_entity_key
+
+logger = logging.getLogger(__name__)
+
+PROJECT = "rluf"
+"""Of feature_store.yaml in features/definitions.py; Feast puts it before the names of tables."""
+REPAIR_ROWS_MAX = 5_000
+"""Rows that are written at a time; it bounds memory."""
+BUSY_WAIT_S = 30.0
+"""How long to wait for a database that another process writes to."""
+
+
+def repair_online(config: FeaturesConfig) -> int:
+    """Write every online row anew from the facts and remove those that no fact supports.
+
+    Gives the rows written. Readers find old or new rows meanwhile, never none. Raises Unavailable.
+    """
+    try:
+        online = OnlineStore(config.root.absolute())  # Opened anew: its files may be gone.
+        store = OFFLINE_STORES[config.offline_store](config)
+        num_rows = num_removed = 0
+        with (
+            lock(feast_folder(config.root) / ".push.lock"),
+            connect_store(store, root=config.root, as_of=None) as connection,
+        ):
+            keys: tuple[tuple[str, EntityKey], ...] = (
+                (USER_HISTORY, "user_id"),
+                (POLICY_STATS, "policy"),
+            )
+            for view, key in keys:
+                sql = current_sql(key, strength=config.prior_strength, rate=config.prior_rate)
+                supported: set[str] = set()
+                for batch in connection.sql(sql).to_arrow_reader(REPAIR_ROWS_MAX):
+                    if batch.num_rows:
+                        online.write(view, pa.Table.from_batches([batch]))
+                        supported.update(batch[key].to_pylist())
+                num_rows += len(supported)
+                num_removed += _remove_others(config, view, supported)
+    except OSError as fault:
+        raise Unavailable(f"cannot repair online features: {fault.strerror}") from fault
+    logger.info("online features repaired", extra={"rows": num_rows, "removed": num_removed})
+    return num_rows
+
+
+def _remove_others(config: FeaturesConfig, view: str, supported: Collection[str]) -> int:
+    """Remove the rows of ids that no fact supports; gives how many ids."""
+    table = f'"{PROJECT}_{view}"'
+    path = feast_folder(config.root) / "online.db"
+    try:
+        with closing(sqlite3.connect(path, timeout=BUSY_WAIT_S)) as database, database:
+            stored = database.execute(f"SELECT DISTINCT entity_key FROM {table}").fetchall()
+            gone = [(key,) for (key,) in stored if _id_of(key) not in supported]
+            database.executemany(f"DELETE FROM {table} WHERE entity_key = ?", gone)
+    except sqlite3.OperationalError as fault:
+        raise Unavailable(f"cannot remove online features: {fault}") from fault
+    return len(gone)
+
+
+def _id_of(entity_key: bytes) -> str:
+    (value,) = deserialize_entity_key(entity_key, entity_key_serialization_version=3).entity_values
+    return str(value.string_val)
