@@ -92,7 +92,7 @@ def test_help_needs_no_torch():
         (["--help"], 0, ""),
         ([], USAGE, ""),
         (["nonsense"], USAGE, "nonsense"),
-        (["replay"], USAGE, "file"),
+        (["replay"], USAGE, "FILE"),
         (["features", "sql", "--as-of", "someday", "SELECT 1"], USAGE, "--as-of"),
     ],
 )

@@ -39,7 +39,7 @@ def test_topics_are_created_once_and_left_alone_after(config):
     assert sorted(ensure_topics(config)) == sorted(config.topics)
     assert ensure_topics(config) == []
     assert ensure_topics(replace(config, partitions=8)) == []
-    assert len(end_offsets(config)) == 9
+    assert len(end_offsets(config)) == 12
 
 
 def test_topics_take_records_that_are_too_large_for_an_event(config):
@@ -70,7 +70,7 @@ def test_lag_is_what_was_not_committed(config):
     assert left[topic, 1] == ends[topic, 1] - 1
     assert left[topic, 2] == ends[topic, 2]
     assert left[config.shown_topic, 0] == 0
-    assert len(left) == 9
+    assert len(left) == 12
 
 
 def test_topics_that_do_not_exist_have_no_offsets_and_no_lag(config):
