@@ -46,9 +46,12 @@ FOREVER = timedelta(0)
 STATISTICS: Sequence[str] = (*COUNTS, *RATES, "last_shown_at")
 """Features of user_history and of policy_stats."""
 
-SETTINGS = """\
+PROJECT = "rluf"
+"""Feast puts it before the names of its tables."""
+
+SETTINGS = f"""\
 # Written by features/definitions.py at each change; edits are lost.
-project: rluf
+project: {PROJECT}
 provider: local
 registry:
   path: registry.db

@@ -13,7 +13,8 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 
 import duckdb
@@ -24,6 +25,7 @@ from features.config import FeaturesConfig
 from features.definitions import (
     LABELS,
     POLICY_STATS,
+    PROJECT,
     STATISTICS,
     USER_HISTORY,
     feast_folder,
@@ -33,12 +35,18 @@ from features.definitions import (
     source_schema,
 )
 from features.durable import PARTIAL_PREFIX, lock, write_durably
-from features.history import COUNTS, RATES, EntityKey, current_sql, history_sql, label_changes_sql
+from features.history import EntityKey, current_sql, history_sql, label_changes_sql
+from features.lean import lean_imports
 from features.offline import OFFLINE_STORES
 from features.offline.base import OfflineStore
 from features.views import connect_store
 from streams.errors import Unavailable
 from streams.events import new_id
+
+with lean_imports():
+    from feast.infra.key_encoding_utils import serialize_entity_key
+    from feast.protos.feast.types.EntityKey_pb2 import EntityKey as EntityKeyProto
+    from feast.protos.feast.types.Value_pb2 import Value
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +55,8 @@ PUSH_USERS_MAX = 5_000
 PUSH_SHARE_MAX = 0.1
 """Share of its time that a worker spends on pushing: after a slow push it rests nine times as long.
 Online rows of a large store are then older, and the stream is not held up."""
+BUSY_WAIT_S = 30.0
+"""How long to wait for a database that another process writes to."""
 PUSH_QUICK_S = 0.2
 """A push that took less needs no rest."""
 
@@ -61,6 +71,7 @@ class OnlineStore:
 
     def __init__(self, root: Path) -> None:
         self._store = open_feast(root)
+        self._path = feast_folder(root) / "online.db"
         self._lock = threading.Lock()
 
     def read(
@@ -83,6 +94,19 @@ class OnlineStore:
                 self._store.push(push_source(view), rows.to_pandas())
             except sqlite3.OperationalError as fault:
                 raise Unavailable(f"cannot write online features: {fault}") from fault
+
+    def remove_users(self, ids: Sequence[str]) -> None:
+        """Delete the rows of these users, so that not even their bytes are left in the file."""
+        table = f'"{PROJECT}_{USER_HISTORY}"'
+        keys = [(_entity_key("user_id", user_id),) for user_id in ids]
+        try:
+            with self._lock, closing(sqlite3.connect(self._path, timeout=BUSY_WAIT_S)) as database:
+                database.execute("PRAGMA secure_delete = ON")
+                with database:
+                    database.executemany(f"DELETE FROM {table} WHERE entity_key = ?", keys)
+                database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.OperationalError as fault:
+            raise Unavailable(f"cannot remove online features: {fault}") from fault
 
     def _read(self, view: str, key: str, ids: Sequence[str]) -> dict[str, Row]:
         if not ids:
@@ -224,9 +248,15 @@ class OnlinePusher:
             num_rows = 0
             with connect_store(self._store, root=self._config.root, as_of=None) as connection:
                 for first in range(0, len(users), PUSH_USERS_MAX):
-                    rows = self._user_rows(connection, users.slice(first, PUSH_USERS_MAX))
-                    online.write(USER_HISTORY, rows)
+                    touched = users.slice(first, PUSH_USERS_MAX)
+                    rows = self._user_rows(connection, touched)
+                    if rows.num_rows:
+                        online.write(USER_HISTORY, rows)
                     num_rows += rows.num_rows
+                    known = pa.array(rows["user_id"].to_pylist(), pa.string())
+                    gone = pc.filter(touched, pc.invert(pc.is_in(touched, known)))
+                    if len(gone):
+                        online.remove_users(gone.to_pylist())
                 policies = connection.sql(self._current("policy")).to_arrow_table()
                 if policies.num_rows:
                     online.write(POLICY_STATS, policies)
@@ -234,21 +264,11 @@ class OnlinePusher:
         return num_rows + int(policies.num_rows)
 
     def _user_rows(self, connection: duckdb.DuckDBPyConnection, users: pa.Array) -> pa.Table:
-        """The rows of these users; zeros for those of whom nothing is left, as after erasure."""
+        """The rows of those of these users of whom facts are left."""
         connection.register("touched", pa.table({"user_id": users}))
         found = connection.sql(self._current("user_id", users="touched")).to_arrow_table()
         connection.unregister("touched")
-        gone = pc.filter(users, pc.invert(pc.is_in(users, found["user_id"].combine_chunks())))
-        schema = source_schema(USER_HISTORY)
-        blank: dict[str, object] = {
-            "user_id": gone,
-            **{name: pa.nulls(len(gone), pa.int64()).fill_null(0) for name in COUNTS},
-            **{name: pa.array([self._config.prior_rate] * len(gone)) for name in RATES},
-            "last_shown_at": pa.nulls(len(gone), schema.field("last_shown_at").type),
-            "event_timestamp": _times(datetime.now(UTC), len(gone)),
-            "created_timestamp": _times(datetime.now(UTC), len(gone)),
-        }
-        return pa.concat_tables([found.cast(schema), pa.table(blank, schema=schema)])
+        return found.cast(source_schema(USER_HISTORY))
 
     def _current(self, key: EntityKey, *, users: str | None = None) -> str:
         strength, rate = self._config.prior_strength, self._config.prior_rate
@@ -268,6 +288,13 @@ def _write_source(config: FeaturesConfig, connection: duckdb.DuckDBPyConnection,
     quoted = str(beside).replace("'", "''")
     connection.execute(f"COPY ({sql}) TO '{quoted}' (FORMAT parquet, COMPRESSION zstd)")
     os.replace(beside, path)
+
+
+def _entity_key(join_key: str, value: str) -> bytes:
+    """The key of a row in Feast's online store."""
+    key = EntityKeyProto(join_keys=[join_key], entity_values=[Value(string_val=value)])
+    serialized: bytes = serialize_entity_key(key, entity_key_serialization_version=3)
+    return serialized
 
 
 def _times(at: datetime, count: int) -> pa.Array:

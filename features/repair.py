@@ -13,12 +13,12 @@ from contextlib import closing
 import pyarrow as pa
 
 from features.config import FeaturesConfig
-from features.definitions import POLICY_STATS, USER_HISTORY, feast_folder
+from features.definitions import POLICY_STATS, PROJECT, USER_HISTORY, feast_folder
 from features.durable import lock
 from features.history import EntityKey, current_sql
 from features.lean import lean_imports
 from features.offline import OFFLINE_STORES
-from features.online import OnlineStore
+from features.online import BUSY_WAIT_S, OnlineStore
 from features.views import connect_store
 from streams.errors import Unavailable
 
@@ -27,12 +27,8 @@ with lean_imports():
 
 logger = logging.getLogger(__name__)
 
-PROJECT = "rluf"
-"""Of feature_store.yaml in features/definitions.py; Feast puts it before the names of tables."""
 REPAIR_ROWS_MAX = 5_000
 """Rows that are written at a time; it bounds memory."""
-BUSY_WAIT_S = 30.0
-"""How long to wait for a database that another process writes to."""
 
 
 def repair_online(config: FeaturesConfig) -> int:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rluf.cli_store import compact, features_app, guard_app, lag
+from rluf.cli_store import compact, erase, features_app, guard_app, lag
 from rluf.console import Console
 from rluf.options import (
     JsonOption,
@@ -390,7 +390,7 @@ def show_settings(recipe: RecipeOption = None, json: JsonOption = False) -> None
     Console(as_json=json).emit(settings, text=as_toml(settings))
 
 
-for verb in (lag, compact):
+for verb in (lag, compact, erase):
     app.command()(verb)
 
 

@@ -1,4 +1,4 @@
-"""The verbs that ask and keep the store: features, guard, lag, compact.
+"""The verbs that ask and keep the store: features, guard, erase, lag, compact.
 
 Rooms are imported inside the verbs, so that `rluf --help` answers at once.
 """
@@ -71,7 +71,6 @@ def features_sql(
 def features_repair(recipe: RecipeOption = None, json: JsonOption = False) -> None:
     """Compute every online row anew from the facts; rows that no fact supports are emptied."""
     from features.repair import repair_online
-
     from rluf.wiring import prepare
 
     settings = prepare(load_settings(recipe or ()))
@@ -131,6 +130,25 @@ def guard_quarantine(
     settings = find_brokers(prepare(load_settings(recipe or ())))
     made = overrule(settings, user, "quarantine", response_id=response, who=who, why=why)
     Console(as_json=json).emit(made, text=f"{user} is quarantined; it counts once it is stored")
+
+
+def erase(
+    user: Annotated[str, typer.Argument(help="The user's id, as they gave it.")],
+    why: WhyOption = "asked to be forgotten",
+    who: WhoOption = "operator",
+    recipe: RecipeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Forget a user everywhere, and prove it: the erasure travels as an event."""
+    from rluf.erase import erase_user
+    from rluf.wiring import find_brokers, open_registry, prepare
+
+    console = Console(as_json=json)
+    settings = find_brokers(prepare(load_settings(recipe or ()), migrate_first=True))
+    report = erase_user(settings, open_registry(settings), user, who=who, why=why)
+    console.emit(report, text=report.summary())
+    if not report.is_clean:
+        raise typer.Exit(1)
 
 
 def lag(recipe: RecipeOption = None, json: JsonOption = False) -> None:

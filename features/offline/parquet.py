@@ -44,7 +44,12 @@ MARK_MARGIN_S = 60.0
 """A file may appear this long after the time written in it: that of a slow sync."""
 PARTIAL_AGE_S = 3600.0
 """Unfinished files older than this were left by a crash."""
+ERASE_PARTIAL_AGE_S = 60.0
+"""The same when somebody is to be forgotten: a write that is under way takes less."""
 CODEC = "zstd"
+_OF_USERS: tuple[Kind, ...] = ("shown", "reactions", "verdicts")
+BARE_ID_CHARS_MIN = 8
+"""A shorter id is looked for in bytes only in quotes: "u1" stands in many a word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +143,7 @@ class ParquetStore:
             num_merged = num_deleted = 0
             for kind in SCHEMAS if is_ours else ():
                 for folder in self._folders(kind):
-                    num_deleted += self._sweep(folder)
+                    num_deleted += self._sweep(folder, grace_s=self._grace_s)
                     for names in _alike(folder, files_min):
                         tables = [pq.read_table(folder.path / name) for name in names]
                         merged = pa.concat_tables(tables, promote_options="default")
@@ -150,22 +155,39 @@ class ParquetStore:
         return Compaction(num_merged=num_merged, num_deleted=num_deleted, num_files=num_files)
 
     def erase(self) -> int:
-        """Write files anew without these rows; the old ones go with the next compaction."""
+        """Write files anew without these rows, and delete the old ones at once.
+
+        A reader that had listed an old file may fail, and asks again. A crash anywhere leaves rows
+        twice or files hidden; erasing again ends the same.
+        """
         with lock(self._root / ".compact.lock"):
-            until: dict[str, datetime] = {}
-            for _, _, table in self._read("erasures"):
-                for row in table.select(["user_id", "occurred_at"]).to_pylist():
-                    user = row["user_id"]
-                    until[user] = max(until.get(user, row["occurred_at"]), row["occurred_at"])
+            until = self._erased_until()
             num_removed = 0
-            kinds: tuple[Kind, ...] = ("shown", "reactions")
-            for kind in kinds if until else ():
+            for kind in _OF_USERS if until else ():
                 for folder, name, table in self._read(kind):
                     kept = table.filter(pc.invert(_is_erased(table, until)))
                     if kept.num_rows < table.num_rows:
                         self._replace(folder, [name], kept)
-                        num_removed += table.num_rows - kept.num_rows
+                        is_counted = kind != "verdicts"
+                        num_removed += (table.num_rows - kept.num_rows) * is_counted
+            needles = [needle for user_id in until for needle in needles_of(user_id)]
+            for folder, name, table in self._read("dead_letters") if until else ():
+                kept = table.filter(pa.array(_names_none(table, needles), pa.bool_()))
+                if kept.num_rows < table.num_rows:
+                    self._replace(folder, [name], kept)
+            for kind in SCHEMAS if until else ():
+                for each in self._folders(kind):
+                    self._sweep(each, grace_s=0.0, partial_age_s=ERASE_PARTIAL_AGE_S)
         return num_removed
+
+    def _erased_until(self) -> dict[str, datetime]:
+        """Until when each user who asked for it is forgotten."""
+        until: dict[str, datetime] = {}
+        for _, _, table in self._read("erasures"):
+            for row in table.select(["user_id", "occurred_at"]).to_pylist():
+                user = row["user_id"]
+                until[user] = max(until.get(user, row["occurred_at"]), row["occurred_at"])
+        return until
 
     def folders(self) -> Sequence[Path]:
         """The folder of the store."""
@@ -192,13 +214,15 @@ class ParquetStore:
         except OSError as fault:
             raise Unavailable(_explain(fault, self._root)) from fault
 
-    def _sweep(self, folder: _Folder) -> int:
+    def _sweep(
+        self, folder: _Folder, *, grace_s: float, partial_age_s: float = PARTIAL_AGE_S
+    ) -> int:
         """Delete what was replaced so long ago that nobody reads it, and what crashes left."""
         now_s = self._clock()
         num_deleted = 0
         for merged in sorted(folder.replaced):
             replaces = folder.path / (merged.removesuffix(MERGED) + REPLACES)
-            if _mtime_ns(replaces) / 1e9 > now_s - self._grace_s:
+            if grace_s and _mtime_ns(replaces) / 1e9 > now_s - grace_s:
                 continue
             for name in folder.replaced[merged] & folder.parts:
                 (folder.path / name).unlink(missing_ok=True)
@@ -208,7 +232,7 @@ class ParquetStore:
         for entry in os.scandir(folder.path):
             if entry.name.startswith(PARTIAL_PREFIX):
                 path = Path(entry.path)
-                if _mtime_ns(path) / 1e9 < now_s - PARTIAL_AGE_S:
+                if _mtime_ns(path) / 1e9 < now_s - partial_age_s:
                     path.unlink(missing_ok=True)
         return num_deleted
 
@@ -261,6 +285,27 @@ def _serialize(table: pa.Table) -> pa.Buffer:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression=CODEC)
     return sink.getvalue()
+
+
+def needles_of(user_id: str) -> list[bytes]:
+    """The bytes that name a user in a record: the id in quotes as JSON has it, and, if it is long
+    enough to mean nothing else, bare."""
+    quoted = {json.dumps(user_id), json.dumps(user_id, ensure_ascii=False)}
+    bare = {text[1:-1] for text in quoted} if len(user_id) >= BARE_ID_CHARS_MIN else set()
+    return sorted(text.encode() for text in quoted | bare)
+
+
+def _names_none(letters: pa.Table, needles: Sequence[bytes]) -> list[bool]:
+    """Whether each dead letter names none of these users, in its key, value or detail."""
+    keys, values = letters["key"].to_pylist(), letters["value"].to_pylist()
+    details = letters["detail"].to_pylist()
+    return [
+        not any(
+            needle in value or needle in detail.encode() or needle in b'"%s"' % (key or b"")
+            for needle in needles
+        )
+        for key, value, detail in zip(keys, values, details, strict=True)
+    ]
 
 
 def _is_erased(table: pa.Table, until: Mapping[str, datetime]) -> pa.Array:

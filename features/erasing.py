@@ -1,0 +1,154 @@
+"""Forget a user in everything that is derived from facts, and look whether anything is left.
+
+The erasure itself is a fact (it hides what comes late), so the store's erasures go on naming the
+user's id; nothing else may.
+"""
+
+import gzip
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from features.config import FeaturesConfig
+from features.definitions import feast_folder
+from features.durable import lock
+from features.offline import OFFLINE_STORES
+from features.offline.parquet import needles_of
+from features.online import open_online
+from features.views import connect_store
+
+NOT_SEARCHED = ("kafka", "cache")
+"""Folders of a home that hold the broker's log and downloads."""
+TEXT_CHARS_MIN = 24
+"""Shorter texts of a user are not looked for: others write the same."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forgotten:
+    """What was removed of one user."""
+
+    num_rows: int
+    """Exposures and reactions taken out of the store's files."""
+    snapshots: tuple[str, ...]
+    """Hashes of the snapshots that held the user; they are deleted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """Where bytes of a user were found."""
+
+    num_files: int
+    num_bytes: int
+    """As decompressed."""
+    found: tuple[str, ...]
+    """Files, relative to the home."""
+    unread: tuple[str, ...]
+    """Files that could not be read; nothing is said of them."""
+
+
+def known_texts(config: FeaturesConfig, user_id: str) -> list[str]:
+    """What the user wrote and was answered, as far as the store still has it: to search for it."""
+    store = OFFLINE_STORES[config.offline_store](config)
+    with connect_store(store, root=config.root, as_of=None) as connection:
+        rows = connection.execute(
+            "SELECT response, messages FROM stored_shown WHERE user_id = ?", [user_id]
+        ).fetchall()
+        of_others = {
+            text
+            for response, messages in connection.execute(
+                "SELECT response, messages FROM stored_shown WHERE user_id <> ?", [user_id]
+            ).fetchall()
+            for text in (response, *_contents(messages))
+        }
+    texts = {text for response, messages in rows for text in (response, *_contents(messages))}
+    return sorted(text for text in texts - of_others if len(text) >= TEXT_CHARS_MIN)
+
+
+def forget_user(config: FeaturesConfig, user_id: str) -> Forgotten:
+    """Remove a user whose erasure is a fact already. Again, after a crash, it ends the same.
+
+    Raises Unavailable.
+    """
+    root = config.root.absolute()
+    num_rows = OFFLINE_STORES[config.offline_store](config).erase()
+    snapshots = []
+    for path in sorted((root / "snapshots").glob("*/examples.parquet")):
+        users = pq.read_table(path, columns=["user_id"])["user_id"]
+        if user_id in users.to_pylist():
+            snapshots.append(path.parent.name)
+            shutil.rmtree(path.parent)
+    feast = feast_folder(root)
+    if feast.is_dir():
+        with lock(feast / ".push.lock"):
+            open_online(root).remove_users([user_id])
+        with lock(feast / ".sources.lock"):
+            for path in (feast / "sources").glob("*.parquet"):
+                path.unlink()  # Whoever asks has it written anew.
+    return Forgotten(num_rows=num_rows, snapshots=tuple(snapshots))
+
+
+def search(home: Path, user_id: str, texts: Sequence[str]) -> Search:
+    """Look for a user's id and texts in every file of a home, whatever packs it.
+
+    Columns of parquet are read, gzip is opened, every other file is searched as bytes. The id is
+    looked for in quotes, in whole cells, and bare if it is long (features/offline/parquet.py).
+    """
+    needles = needles_of(user_id)
+    for text in texts:
+        needles += {text.encode(), json.dumps(text)[1:-1].encode()}
+    num_files = num_bytes = 0
+    found, unread = [], []
+    for path in _files(home):
+        name = str(path.relative_to(home))
+        num_files += 1
+        try:
+            is_here = False
+            for data in _contents_of(path):
+                num_bytes += len(data)
+                is_here = is_here or any(needle in data for needle in needles)
+        except FileNotFoundError:
+            continue
+        except (OSError, pa.ArrowInvalid):
+            unread.append(name)
+            continue
+        if is_here:
+            found.append(name)
+    return Search(
+        num_files=num_files, num_bytes=num_bytes, found=tuple(found), unread=tuple(unread)
+    )
+
+
+def _files(home: Path) -> Iterator[Path]:
+    for path in sorted(home.rglob("*")):
+        top = path.relative_to(home).parts[0]
+        if top not in NOT_SEARCHED and path.is_file():
+            yield path
+
+
+def _contents_of(path: Path) -> Iterator[bytes]:
+    """What a file says, unpacked, in pieces; each cell of a table in quotes, as JSON has it."""
+    if path.suffix == ".parquet":
+        yield path.read_bytes()
+        for batch in pq.ParquetFile(path).iter_batches():
+            for column in batch.columns:
+                if pa.types.is_string(column.type) or pa.types.is_binary(column.type):
+                    cells = [_bytes(cell) for cell in column.to_pylist() if cell is not None]
+                    yield b'"' + b'"\n"'.join(cells) + b'"'
+    elif path.suffix == ".gz":
+        with gzip.open(path) as file:
+            yield file.read()
+    else:
+        yield path.read_bytes()
+
+
+def _bytes(cell: str | bytes) -> bytes:
+    return cell if isinstance(cell, bytes) else cell.encode()
+
+
+def _contents(messages: str) -> list[str]:
+    return [message["content"] for message in json.loads(messages)]

@@ -1,0 +1,183 @@
+"""`rluf erase USER`: forget a user everywhere, and prove it.
+
+The erasure travels through the log like any other event; once it is a fact, files are written anew
+without the user, and every file of the home is searched for what is left. The report is kept under
+`erasures/`, by a hash of the id. Run again after a crash, it ends the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from features.durable import write_durably
+from features.erasing import forget_user, known_texts, search
+from features.views import connect
+from models.registry import Registry
+from models.versions import Version
+from rluf.settings import Settings, plain
+from streams.errors import Unavailable
+from streams.events import Erasure, new_id
+from streams.producer import Producer
+
+FACT_WAIT_S = 60.0
+"""How long the worker may take to make the erasure a fact."""
+POLL_S = 0.2
+SOURCE = "/operator"
+EXPECTED = "store/erasures/"
+"""Where the id has to stay: the erasure itself, which hides what comes late."""
+NOT_COVERED = (
+    "Kafka's own log, until its retention deletes the records",
+    "backups, and other copies of this home",
+    "the weights of versions that learned from the user: see versions_that_learned",
+    "the registry's database, which holds no user ids or texts of its own",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErasureReport:
+    """What was done, and what was found afterwards."""
+
+    subject: str
+    """The first 16 digits of the SHA-256 of the user's id."""
+    erased_at: str
+    who: str
+    why: str
+    rows_removed: int
+    snapshots_removed: tuple[str, ...]
+    """Hashes. Also those that earlier reports on the same user name."""
+    steps_removed: tuple[str, ...]
+    """Folders of finished steps that held the user's texts; they are made again when needed."""
+    versions_that_learned: tuple[str, ...]
+    """Versions made from one of these snapshots, and what was made of them."""
+    versions_live: tuple[str, ...]
+    """Those of them that an alias points to now."""
+    files_searched: int
+    bytes_searched: int
+    still_found: tuple[str, ...]
+    """Files that still name the user or hold their texts: must be empty."""
+    unread: tuple[str, ...]
+    """Files that could not be searched."""
+    named_by_the_erasure: bool
+    """Whether the erasure itself still names the id, as it must."""
+    not_covered: tuple[str, ...] = NOT_COVERED
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether nothing is left."""
+        return not self.still_found and not self.unread
+
+    def summary(self) -> str:
+        """Give the lines a person reads."""
+        left = ", ".join((*self.still_found, *self.unread)) or "nothing"
+        learned = ", ".join(self.versions_that_learned) or "none"
+        live = f" (live: {', '.join(self.versions_live)})" if self.versions_live else ""
+        return "\n".join(
+            (
+                f"user {self.subject} (hash of the id): {self.rows_removed:,} rows and"
+                f" {len(self.snapshots_removed)} snapshots removed",
+                f"searched {self.files_searched:,} files, {self.bytes_searched:,} bytes;"
+                f" left: {left}",
+                f"versions that learned from the user: {learned}{live}",
+                f"the erasure itself names the id in {EXPECTED}, to hide what is late",
+                f"not covered: {'; '.join(self.not_covered)}",
+            )
+        )
+
+
+def erase_user(
+    settings: Settings, registry: Registry, user_id: str, *, who: str, why: str
+) -> ErasureReport:
+    """Send the erasure, wait until it is a fact, remove, search, report.
+
+    `settings` name the brokers. Raises BadEvent for an id that cannot be one, and Unavailable.
+    """
+    _send(settings, user_id)
+    return erase_facts(settings, registry, user_id, who=who, why=why)
+
+
+def erase_facts(
+    settings: Settings, registry: Registry, user_id: str, *, who: str, why: str
+) -> ErasureReport:
+    """The same for an erasure that is a fact already."""
+    home = settings.home
+    subject = hashlib.sha256(user_id.encode()).hexdigest()[:16]
+    place = home / "erasures" / f"{subject}.json"
+    texts = known_texts(settings.features, user_id)
+    forgotten = forget_user(settings.features, user_id)
+    steps = _remove_steps(home, user_id, texts)
+    earlier = json.loads(place.read_text("utf-8")) if place.is_file() else {}
+    snapshots = sorted({*forgotten.snapshots, *earlier.get("snapshots_removed", ())})
+    learned = _learned(registry.versions(), set(snapshots))
+    live = {
+        f"{name}@{number}"
+        for name in {version.name for version in learned}
+        for number in registry.aliases(name).values()
+    }
+    left = search(home, user_id, texts)
+    report = ErasureReport(
+        subject=subject,
+        erased_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        who=who,
+        why=why,
+        rows_removed=forgotten.num_rows + int(earlier.get("rows_removed", 0)),
+        snapshots_removed=tuple(snapshots),
+        steps_removed=tuple(steps),
+        versions_that_learned=tuple(version.ref for version in learned),
+        versions_live=tuple(version.ref for version in learned if version.ref in live),
+        files_searched=left.num_files,
+        bytes_searched=left.num_bytes,
+        still_found=tuple(path for path in left.found if not path.startswith(EXPECTED)),
+        unread=left.unread,
+        named_by_the_erasure=any(path.startswith(EXPECTED) for path in left.found),
+    )
+    write_durably(place, (json.dumps(plain(report), indent=1) + "\n").encode())
+    return report
+
+
+def _send(settings: Settings, user_id: str) -> None:
+    """Have the erasure in the log, and wait until the worker made it a fact."""
+    now = datetime.now(UTC)
+    event = Erasure(id=new_id(), source=SOURCE, user_id=user_id, occurred_at=now, known_at=now)
+    with Producer(settings.streams) as producer:
+        producer.send(event).result(settings.streams.send_timeout_s)
+    deadline = time.monotonic() + FACT_WAIT_S
+    while True:
+        with connect(settings.home) as connection:
+            if connection.execute("SELECT 1 FROM erasures WHERE id = ?", [event.id]).fetchall():
+                return
+        if time.monotonic() > deadline:
+            raise Unavailable(
+                f"the erasure is in the log, but no worker stored it within {FACT_WAIT_S:.0f} s;"
+                " start one and run this again"
+            )
+        time.sleep(POLL_S)
+
+
+def _remove_steps(home: Path, user_id: str, texts: list[str]) -> list[str]:
+    """Remove the folders of turns' steps that hold the user; a turn makes them again."""
+    removed = []
+    for folder in sorted((home / "turns" / "steps").glob("*")):
+        if folder.is_dir() and search(folder, user_id, texts).found:
+            shutil.rmtree(folder)
+            removed.append(folder.name)
+    return removed
+
+
+def _learned(versions: list[Version], snapshots: set[str]) -> list[Version]:
+    """Versions made from these snapshots, and everything made from those."""
+    learned = {(v.name, v.number) for v in versions if v.snapshot_hash in snapshots}
+    while True:
+        more = {
+            (v.name, v.number)
+            for v in versions
+            if (v.name, v.number) not in learned and learned.intersection(v.parents)
+        }
+        if not more:
+            return [v for v in versions if (v.name, v.number) in learned]
+        learned |= more
