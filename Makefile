@@ -14,7 +14,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format up bench-streams bench fuzz screenshots clean
+.PHONY: help setup demo test check format up bench-streams bench chaos fuzz screenshots clean
 
 help: ## Show these verbs
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -54,6 +54,9 @@ bench: bench-streams ## All of that, and latency, memory of ids, scaling, redact
 	@$(BIN)/python -m benchmarks.scaling --quick
 	@$(BIN)/python -m benchmarks.redaction
 	@$(BIN)/python -m benchmarks.guard
+
+chaos: $(STAMP) ## Kill workers, brokers and the disk under 500,000 events; writes runs/chaos/report.json
+	@$(BIN)/python -m tests.chaos
 
 fuzz: $(STAMP) ## Throw ten million hostile records at codec and pipeline; writes runs/fuzz/report.json
 	@$(BIN)/python -m fuzz
