@@ -92,15 +92,15 @@ def forget_user(config: FeaturesConfig, user_id: str) -> Forgotten:
     return Forgotten(num_rows=num_rows, snapshots=tuple(snapshots))
 
 
-def search(home: Path, user_id: str, texts: Sequence[str]) -> Search:
-    """Look for a user's id and texts in every file of a home, whatever packs it.
+def search(home: Path, ids: Sequence[str], texts: Sequence[str]) -> Search:
+    """Look for a user's ids and texts in every file of a home, whatever packs it.
 
-    Columns of parquet are read, gzip is opened, every other file is searched as bytes. The id is
+    Columns of parquet are read, gzip is opened, every other file is searched as bytes. An id is
     looked for in quotes, in whole cells, and bare if it is long (features/offline/parquet.py).
     """
-    needles = needles_of(user_id)
+    needles = {needle for each in ids for needle in needles_of(each)}
     for text in texts:
-        needles += {text.encode(), json.dumps(text)[1:-1].encode()}
+        needles |= {text.encode(), json.dumps(text)[1:-1].encode()}
     num_files = num_bytes = 0
     found, unread = [], []
     for path in _files(home):

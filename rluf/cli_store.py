@@ -16,7 +16,10 @@ from rluf.settings import load_settings
 
 features_app = typer.Typer(help="Ask the feature store.", no_args_is_help=True)
 guard_app = typer.Typer(help="See what is quarantined and why; overrule it.", no_args_is_help=True)
-UserArgument = Annotated[str, typer.Argument(help="User id, as stored.")]
+UserArgument = Annotated[str, typer.Argument(help="User id, or the pseudonym stored of it.")]
+StoredOption = Annotated[
+    bool, typer.Option("--as-stored", help="Ids are as events have them: make no pseudonyms.")
+]
 ResponseOption = Annotated[str, typer.Option(help="Only reactions to this response.")]
 
 
@@ -24,32 +27,36 @@ ResponseOption = Annotated[str, typer.Option(help="Only reactions to this respon
 def features_online(
     user: Annotated[list[str] | None, typer.Option(help="User id. Repeatable.")] = None,
     policy: Annotated[list[str] | None, typer.Option(help="Policy version. Repeatable.")] = None,
+    as_stored: StoredOption = False,
     recipe: RecipeOption = None,
     json: JsonOption = False,
 ) -> None:
     """Look up the online features of users and policy versions."""
-    from rluf.wiring import prepare, read_online
+    from rluf.wiring import prepare, read_online, stored_user
 
     if not user and not policy:
         usage("name at least one --user or --policy")
     settings = prepare(load_settings(recipe or ()))
-    Console(as_json=json).rows(read_online(settings, users=user or [], policies=policy or []))
+    users = [stored_user(settings, each, as_stored=as_stored) for each in user or ()]
+    Console(as_json=json).rows(read_online(settings, users=users, policies=policy or []))
 
 
 @features_app.command("as-of")
 def features_as_of(
     at: Annotated[datetime, typer.Argument(help="The time, UTC.")],
     user: Annotated[list[str], typer.Option(help="User id. Repeatable.")],
+    as_stored: StoredOption = False,
     recipe: RecipeOption = None,
     json: JsonOption = False,
 ) -> None:
     """Give users' features as they were at a time, joined by Feast."""
-    from rluf.wiring import prepare, read_as_of
+    from rluf.wiring import prepare, read_as_of, stored_user
 
     at_utc = utc(at)
     assert at_utc is not None
-    rows = read_as_of(prepare(load_settings(recipe or ())), users=user, at=at_utc)
-    Console(as_json=json).rows(rows)
+    settings = prepare(load_settings(recipe or ()))
+    users = [stored_user(settings, each, as_stored=as_stored) for each in user]
+    Console(as_json=json).rows(read_as_of(settings, users=users, at=at_utc))
 
 
 @features_app.command("sql")
@@ -101,15 +108,17 @@ def guard_release(
     user: UserArgument,
     why: WhyOption,
     response: ResponseOption = "",
+    as_stored: StoredOption = False,
     who: WhoOption = "operator",
     recipe: RecipeOption = None,
     json: JsonOption = False,
 ) -> None:
     """Let a user's reactions count again, whatever the rules find."""
     from rluf.guard import overrule
-    from rluf.wiring import find_brokers, prepare
+    from rluf.wiring import find_brokers, prepare, stored_user
 
     settings = find_brokers(prepare(load_settings(recipe or ())))
+    user = stored_user(settings, user, as_stored=as_stored)
     made = overrule(settings, user, "release", response_id=response, who=who, why=why)
     Console(as_json=json).emit(made, text=f"{user} is released; it counts once it is stored")
 
@@ -119,33 +128,37 @@ def guard_quarantine(
     user: UserArgument,
     why: WhyOption,
     response: ResponseOption = "",
+    as_stored: StoredOption = False,
     who: WhoOption = "operator",
     recipe: RecipeOption = None,
     json: JsonOption = False,
 ) -> None:
     """Leave a user's reactions out of labels and features; they stay stored."""
     from rluf.guard import overrule
-    from rluf.wiring import find_brokers, prepare
+    from rluf.wiring import find_brokers, prepare, stored_user
 
     settings = find_brokers(prepare(load_settings(recipe or ())))
+    user = stored_user(settings, user, as_stored=as_stored)
     made = overrule(settings, user, "quarantine", response_id=response, who=who, why=why)
     Console(as_json=json).emit(made, text=f"{user} is quarantined; it counts once it is stored")
 
 
 def erase(
-    user: Annotated[str, typer.Argument(help="The user's id, as they gave it.")],
+    user: UserArgument,
     why: WhyOption = "asked to be forgotten",
+    as_stored: StoredOption = False,
     who: WhoOption = "operator",
     recipe: RecipeOption = None,
     json: JsonOption = False,
 ) -> None:
     """Forget a user everywhere, and prove it: the erasure travels as an event."""
     from rluf.erase import erase_user
-    from rluf.wiring import find_brokers, open_registry, prepare
+    from rluf.wiring import find_brokers, open_registry, prepare, stored_user
 
     console = Console(as_json=json)
     settings = find_brokers(prepare(load_settings(recipe or ()), migrate_first=True))
-    report = erase_user(settings, open_registry(settings), user, who=who, why=why)
+    stored = stored_user(settings, user, as_stored=as_stored)
+    report = erase_user(settings, open_registry(settings), stored, given=user, who=who, why=why)
     console.emit(report, text=report.summary())
     if not report.is_clean:
         raise typer.Exit(1)

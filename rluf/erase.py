@@ -91,26 +91,29 @@ class ErasureReport:
 
 
 def erase_user(
-    settings: Settings, registry: Registry, user_id: str, *, who: str, why: str
+    settings: Settings, registry: Registry, user_id: str, *, given: str = "", who: str, why: str
 ) -> ErasureReport:
     """Send the erasure, wait until it is a fact, remove, search, report.
 
-    `settings` name the brokers. Raises BadEvent for an id that cannot be one, and Unavailable.
+    `user_id` is as stored. `given` is the client's own id, which nothing may name either; empty:
+    the same. `settings` name the brokers. Raises BadEvent for an id that cannot be one, and
+    Unavailable.
     """
     _send(settings, user_id)
-    return erase_facts(settings, registry, user_id, who=who, why=why)
+    return erase_facts(settings, registry, user_id, given=given, who=who, why=why)
 
 
 def erase_facts(
-    settings: Settings, registry: Registry, user_id: str, *, who: str, why: str
+    settings: Settings, registry: Registry, user_id: str, *, given: str = "", who: str, why: str
 ) -> ErasureReport:
     """The same for an erasure that is a fact already."""
+    ids = [user_id, given or user_id]
     home = settings.home
     subject = hashlib.sha256(user_id.encode()).hexdigest()[:16]
     place = home / "erasures" / f"{subject}.json"
     texts = known_texts(settings.features, user_id)
     forgotten = forget_user(settings.features, user_id)
-    steps = _remove_steps(home, user_id, texts)
+    steps = _remove_steps(home, ids, texts)
     earlier = json.loads(place.read_text("utf-8")) if place.is_file() else {}
     snapshots = sorted({*forgotten.snapshots, *earlier.get("snapshots_removed", ())})
     learned = _learned(registry.versions(), set(snapshots))
@@ -119,7 +122,7 @@ def erase_facts(
         for name in {version.name for version in learned}
         for number in registry.aliases(name).values()
     }
-    left = search(home, user_id, texts)
+    left = search(home, ids, texts)
     report = ErasureReport(
         subject=subject,
         erased_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -159,11 +162,11 @@ def _send(settings: Settings, user_id: str) -> None:
         time.sleep(POLL_S)
 
 
-def _remove_steps(home: Path, user_id: str, texts: list[str]) -> list[str]:
+def _remove_steps(home: Path, ids: list[str], texts: list[str]) -> list[str]:
     """Remove the folders of turns' steps that hold the user; a turn makes them again."""
     removed = []
     for folder in sorted((home / "turns" / "steps").glob("*")):
-        if folder.is_dir() and search(folder, user_id, texts).found:
+        if folder.is_dir() and search(folder, ids, texts).found:
             shutil.rmtree(folder)
             removed.append(folder.name)
     return removed

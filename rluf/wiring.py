@@ -96,6 +96,29 @@ def find_brokers(settings: Settings) -> Settings:
     return replace(settings, streams=replace(settings.streams, brokers=str(state["brokers"])))
 
 
+def key_file(settings: Settings) -> Path:
+    """Give where the key of the users' pseudonyms lies."""
+    from serving.pseudonyms import KEY_FILE
+
+    return Path(settings.serving.pseudonym_key or settings.home / KEY_FILE)
+
+
+def stored_user(settings: Settings, user_id: str, *, as_stored: bool) -> str:
+    """Give how a client's user id is stored: its pseudonym, where the API makes pseudonyms.
+
+    Raises BadSettings for a key that cannot be read.
+    """
+    from serving.pseudonyms import BadKey, Pseudonyms, read_key
+
+    if as_stored or not settings.serving.pseudonymise:
+        return user_id
+    try:
+        key = read_key(key_file(settings))
+        return user_id if key is None else Pseudonyms(key).find(user_id)
+    except BadKey as fault:
+        raise BadSettings(str(fault)) from None
+
+
 def start_worker(settings: Settings, *, ready_file: Path | None, metrics_port: int | None) -> None:
     """Run the ingestion worker in this process until it is told to stop."""
     from features.store import FactStore
@@ -121,10 +144,16 @@ def start_api(settings: Settings) -> None:
     import torch
 
     from serving.app import Room
+    from serving.pseudonyms import BadKey, Pseudonyms, make_key
     from serving.server import serve
     from streams.producer import Producer
 
     torch.set_num_threads(1)
+    try:
+        is_on = settings.serving.pseudonymise
+        pseudonyms = Pseudonyms(make_key(key_file(settings))) if is_on else None
+    except BadKey as fault:
+        raise BadSettings(str(fault)) from None
     registry = open_registry(settings)
     producer = Producer(settings.streams)
     room = Room(
@@ -134,6 +163,7 @@ def start_api(settings: Settings) -> None:
         registry=registry,
         producer=producer,
         scorer=RewardInUse(registry),
+        pseudonyms=pseudonyms,
     )
     try:
         serve(room)

@@ -85,7 +85,7 @@ def admin_routes(desk: Desk) -> APIRouter:
         event = Erasure(
             id=new_id(),
             source=desk.config.source,
-            user_id=asked.user_id,
+            user_id=asked.user_id if asked.as_stored else desk.find_user(asked.user_id),
             occurred_at=now,
             known_at=now,
         )

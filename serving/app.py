@@ -24,6 +24,7 @@ from serving.engine import Engine, make_engine
 from serving.errors import ApiError, Refused, answer
 from serving.feedback import feedback_routes
 from serving.meters import CONTENT_TYPE, Meters
+from serving.pseudonyms import Pseudonyms
 from serving.queries import query_routes
 from serving.recorder import EventProducer, Recorder
 from serving.status import StatusBoard, readiness
@@ -56,6 +57,8 @@ class Room:
     meters: Meters | None = None
     """Those of `engine`, where one is given."""
     online: OnlineFeatures = online_features
+    pseudonyms: Pseudonyms | None = None
+    """None stores user ids as clients send them."""
     now: Clock = utc_now
 
 
@@ -108,6 +111,7 @@ def _desk(room: Room) -> Desk:
         scorer=room.scorer,
         online=room.online,
         now=room.now,
+        pseudonyms=room.pseudonyms,
     )
 
 

@@ -81,7 +81,7 @@ async def _understand(desk: Desk, request: Request) -> Exchange:
     if wanted > config.completion_tokens_max:
         warnings.append(f"max_completion_tokens cut to {config.completion_tokens_max}")
     response_id = f"chatcmpl-{new_id()}"
-    unit = asked.safety_identifier or asked.user or key_unit(request)
+    unit = desk.user(asked.safety_identifier or asked.user or key_unit(request))
     return Exchange(
         asked=asked,
         # A request by nobody in particular is a unit of its own: shares hold, nothing is sticky.

@@ -21,6 +21,15 @@ class ServingConfig:
     """Bearer keys that are let in to /v1; empty lets everyone in (laptop, trusted network)."""
     admin_keys: tuple[str, ...] = ()
     """Bearer keys for /v1/admin; without one the admin endpoints do not exist."""
+    pseudonymise: bool = True
+    """Store a keyed hash of each user id instead of the id; see docs/privacy.md."""
+    pseudonym_key: str = ""
+    """File of the key, 64 hexadecimal digits; empty: pseudonym.key in the home, made when it is
+    not there. Every API of one deployment needs the same."""
+    network_header: str = ""
+    """Request header in which a proxy of yours puts the client's address, such as
+    "x-forwarded-for"; a pseudonym of its network (/24, /48) then goes with each reaction, for the
+    guard. Empty: networks are not known. Needs pseudonymise."""
     strict: bool = False
     """Refuse unknown and unsupported request fields (400) instead of ignoring them with a
     warning header. One request can ask for it by the header `x-rluf-strict: true`."""

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Protocol, TypeAlias
 
 import torch
+from starlette.requests import Request
 
 from models.chat import Chat
 from models.registry import Registry
 from serving.config import ServingConfig
 from serving.engine import Engine
 from serving.meters import Meters
+from serving.pseudonyms import Pseudonyms
 from serving.recorder import Recorder
 from streams.config import StreamsConfig
 
@@ -54,8 +56,29 @@ class Desk:
     scorer: FindScorer
     online: OnlineFeatures
     now: Clock
+    pseudonyms: Pseudonyms | None
+    """None stores ids as clients send them."""
     background: set["asyncio.Task[object]"] = field(default_factory=set)
     """Work that outlives its request; waited for at the end."""
+
+    def user(self, user_id: str) -> str:
+        """Give what is stored of a client's user id."""
+        return self.pseudonyms.user(user_id) if self.pseudonyms else user_id
+
+    def find_user(self, user_id: str) -> str:
+        """The same for an operator's question, which may name a pseudonym."""
+        return self.pseudonyms.find(user_id) if self.pseudonyms else user_id
+
+    def network(self, request: Request) -> str:
+        """Give the pseudonym of the network that a request came from; empty where not known.
+
+        Of several addresses in the header the last counts: the one our own proxy appended. What
+        is before it a client can make up.
+        """
+        if not self.config.network_header or self.pseudonyms is None:
+            return ""
+        told = request.headers.get(self.config.network_header, "")
+        return self.pseudonyms.network(told.rpartition(",")[2])
 
     def later(self, work: Coroutine[object, object, object]) -> None:
         """Do something after the request; asyncio keeps no reference to a task, so we do."""

@@ -5,11 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from serving.lineup import Assignment
+from serving.pseudonyms import ANONYMOUS
 from serving.schemas import NAME_CHARS_MAX, ChatRequest
 from streams.events import Message, Shown, new_id
-
-ANONYMOUS = "anonymous"
-"""The user where a request names none and bears no key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,8 +18,8 @@ from starlette.responses import Response
 from serving.desk import Desk
 from serving.doorway import ignored_fields, key_unit, read_request, require_key
 from serving.errors import BadRequest, Busy, InConflict, NotReady, Unprocessable, nearest, seen
-from serving.exposure import ANONYMOUS
 from serving.idempotency import KeyMemory, event_id, fingerprint_of
+from serving.pseudonyms import ANONYMOUS
 from serving.schemas import ID_CHARS_MAX, FeedbackRequest, aware_time
 from streams.errors import BadEvent
 from streams.events import Action, Reaction, new_id
@@ -39,10 +39,13 @@ class Said:
 
     response_id: str
     user_id: str
+    """As it is stored."""
     signal: str
     action: Action
     occurred_at: datetime
     is_dryrun: bool
+    network: str
+    """Pseudonym of the network that the tap came from; empty: not known."""
     fingerprint: str
     """Of what the client sent, before defaults: an absent time stays absent."""
 
@@ -75,7 +78,12 @@ def feedback_routes(desk: Desk) -> APIRouter:
         asked = await read_request(request, FeedbackRequest, config)
         not_stored = [name for name in NOT_STORED if getattr(asked, name)]
         warnings = ignored_fields(request, asked, not_stored, config)
-        said = understand(asked, actor_default=key_unit(request) or ANONYMOUS, desk=desk)
+        said = understand(
+            asked,
+            actor_default=key_unit(request) or ANONYMOUS,
+            network=desk.network(request),
+            desk=desk,
+        )
         key = read_key(request, is_required=config.idempotency_required)
         headers = {"x-rluf-warnings": "; ".join(warnings)} if warnings else {}
         return await clerk.take(said, key, headers)
@@ -134,6 +142,7 @@ class Clerk:
             user_id=said.user_id,
             signal=said.signal,
             action=said.action,
+            network=said.network,
             occurred_at=said.occurred_at,
             known_at=now,
         )
@@ -177,11 +186,12 @@ class Clerk:
         self._desk.meters.feedback.labels(said.signal, said.action, result).inc()
 
 
-def understand(asked: FeedbackRequest, *, actor_default: str, desk: Desk) -> Said:
+def understand(asked: FeedbackRequest, *, actor_default: str, network: str, desk: Desk) -> Said:
     """Read what was meant. Raises BadRequest for what is missing, Unprocessable for bad values."""
     response_id = _response_id(asked)
     actor = asked.actor_id if asked.actor_id is not None else actor_default
     _check_id(actor, "actor_id")
+    actor = desk.user(actor)
     now = desk.now()
     return Said(
         response_id=response_id,
@@ -190,6 +200,7 @@ def understand(asked: FeedbackRequest, *, actor_default: str, desk: Desk) -> Sai
         action=(action := _action(asked)),
         occurred_at=_occurred_at(asked, desk, now),
         is_dryrun=bool(asked.dryrun),
+        network=network,
         fingerprint=fingerprint_of(response_id, actor, signal, action, asked.occurred_at or ""),
     )
 

@@ -104,11 +104,14 @@ def _feature_routes(desk: Desk) -> APIRouter:
 
     @router.get("/v1/features/users/{user_id:path}")
     async def user_features(request: Request, user_id: str) -> Response:
-        """Give the online features of a user."""
+        """Give the online features of a user, by the client's id or the pseudonym it has here."""
         require_key(request, desk.config.api_keys)
         _check_entity(user_id)
-        found = await _read_features(desk, users=[user_id])
-        return _json({"user_id": user_id, "features": _row(found, "users", user_id)})
+        is_stored = request.query_params.get("as_stored", "").lower() in ("true", "1")
+        stored = user_id if is_stored else desk.find_user(user_id)
+        found = await _read_features(desk, users=[stored])
+        row = found.get("users", {}).get(stored)
+        return _json({"user_id": user_id, "features": _known(row, user_id)})
 
     @router.get("/v1/features/policies/{policy:path}")
     async def policy_features(request: Request, policy: str) -> Response:
@@ -118,7 +121,8 @@ def _feature_routes(desk: Desk) -> APIRouter:
         name, _, number = policy.partition("@")
         ref = f"{name}@{number.removeprefix('v')}" if number else name
         found = await _read_features(desk, policies=[ref])
-        return _json({"policy": ref, "features": _row(found, "policies", ref)})
+        row = found.get("policies", {}).get(ref)
+        return _json({"policy": ref, "features": _known(row, ref)})
 
     return router
 
@@ -132,10 +136,7 @@ async def _read_features(
         raise NotReady(str(error), retry_after_s=desk.config.retry_after_s) from error
 
 
-def _row(
-    found: Mapping[str, Mapping[str, Mapping[str, object]]], kind: str, entity: str
-) -> Mapping[str, object]:
-    row = found.get(kind, {}).get(entity)
+def _known(row: Mapping[str, object] | None, entity: str) -> Mapping[str, object]:
     if not row or all(value is None for value in row.values()):
         raise NotFound(
             f"nothing is known of {entity!r} yet: no response was shown", code="unknown_entity"

@@ -215,6 +215,8 @@ class ErasureRequest(Asked):
     """A user who asked to be forgotten."""
 
     user_id: Annotated[str, Field(min_length=1, max_length=ID_CHARS_MAX)]
+    as_stored: bool = False
+    """The id is not a client's: take it as events and files have it."""
 
 
 def parse_json(body: bytes) -> object:

@@ -1,0 +1,109 @@
+"""Pseudonyms: what is stored of a user is a keyed hash of the id that the client sent.
+
+The same id always gives the same pseudonym, so that a user keeps an arm, features and one vote a
+response. Without the key nobody can go back from a pseudonym to an id, nor try out likely ids. The
+key is a file of the home that only its owner may read; nothing else of the home holds an id.
+"""
+
+import hashlib
+import os
+import re
+import secrets
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+
+ANONYMOUS = "anonymous"
+"""The user where a request names none and bears no key; stored as it is."""
+KEY_BYTES = 32
+KEY_FILE = "pseudonym.key"
+KEY_TEXT = re.compile(r"[0-9a-f]{64}\s*")
+USER = re.compile(r"u_[0-9a-f]{32}")
+"""What a user's pseudonym looks like."""
+DIGEST_BYTES = 16
+"""128 bits: among 10^12 users two share a pseudonym with probability 10^-15."""
+PREFIX_V4 = 24
+PREFIX_V6 = 48
+"""A network is what one household or office can own: 256 addresses, or an IPv6 site."""
+
+
+class BadKey(ValueError):
+    """The key cannot be read or is not one; the text says what was found and what to do."""
+
+
+class Pseudonyms:
+    """Gives pseudonyms under one key; safe in threads."""
+
+    def __init__(self, key: bytes) -> None:
+        if len(key) != KEY_BYTES:
+            raise BadKey(f"a key has {KEY_BYTES} bytes, got {len(key)}")
+        self._key = key
+
+    def user(self, user_id: str) -> str:
+        """Give the pseudonym of an id: `u_` and 32 hexadecimal digits. Nobody stays nobody."""
+        if user_id in ("", ANONYMOUS):
+            return user_id
+        return f"u_{self._digest(b'user', user_id)}"
+
+    def find(self, user_id: str) -> str:
+        """The same for an operator's question, which may name a pseudonym as it is stored."""
+        return user_id if USER.fullmatch(user_id) else self.user(user_id)
+
+    def network(self, address: str) -> str:
+        """Give the pseudonym of the network of an IP address; empty for what is not an address."""
+        try:
+            found = ip_address(address.strip())
+        except ValueError:
+            return ""
+        prefix = PREFIX_V4 if found.version == 4 else PREFIX_V6
+        network = ip_network((found, prefix), strict=False)
+        return f"n_{self._digest(b'network', str(network))}"
+
+    def _digest(self, kind: bytes, text: str) -> str:
+        hashed = hashlib.blake2b(
+            text.encode("utf-8", "surrogatepass"),
+            key=self._key,
+            digest_size=DIGEST_BYTES,
+            person=kind.ljust(hashlib.blake2b.PERSON_SIZE, b"\0"),
+        )
+        return hashed.hexdigest()
+
+
+def read_key(path: Path) -> bytes | None:
+    """Give the key in a file, or None where there is no file. Raises BadKey."""
+    try:
+        text = path.read_text("ascii")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as fault:
+        raise BadKey(f"cannot read the pseudonym key {path}: {fault}") from None
+    if not KEY_TEXT.fullmatch(text):
+        raise BadKey(
+            f"{path} must hold {KEY_BYTES * 2} hexadecimal digits, got {len(text.strip())}"
+            " characters; put the right key back, for with another one no user is found again"
+        )
+    return bytes.fromhex(text)
+
+
+def make_key(path: Path) -> bytes:
+    """Give the key in a file; made once, readable by its owner only. Raises BadKey."""
+    key = read_key(path)
+    if key is not None:
+        return key
+    draft = path.with_name(f".{path.name}-{os.getpid()}")
+    try:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(f"{secrets.token_hex(KEY_BYTES)}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(draft, path)  # The first of two processes wins; both then read the same key.
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+    except OSError as fault:
+        raise BadKey(f"cannot make the pseudonym key {path}: {fault.strerror}") from None
+    found = read_key(path)
+    if found is None:
+        raise BadKey(f"the pseudonym key {path} vanished")
+    return found

@@ -1,0 +1,158 @@
+"""Goal: a worker never stops in silence; and what is no standstill is no alarm.
+
+Method: Apache Kafka itself and workers as processes, made to stand still in the ways of
+faust-streaming's open issues 523 and 532 and of their neighbours: alive, with heartbeats, without
+progress. Each fault runs twice. Without the watchdog the worker stands still for ever, which is
+what makes the test able to fail; with it, it ends, says where it stood, and the next one goes on.
+"""
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from streams.broker import Broker
+from streams.config import StreamsConfig
+from streams.topics import committed_offsets, ensure_topics, lag
+from streams.worker import EXIT_STALLED
+from tests.conftest import CACHE
+from tests.streams.silent_rig import (
+    NEVER_S,
+    Dials,
+    InBackground,
+    num_members,
+    start_silent,
+    visit_group,
+)
+from tests.streams.test_worker import produce_reactions, reactions
+from tests.streams.worker_rig import RunningWorker, is_caught_up, wait_for
+
+pytestmark = pytest.mark.kafka
+
+WAIT_S = 60.0
+SILENCE_S = 6.0
+"""Twice the limit of the watchdog: so long a silence it would have ended."""
+
+Start = Callable[[StreamsConfig, Dials], RunningWorker]
+
+
+@pytest.fixture
+def config(streams_config) -> StreamsConfig:
+    ensure_topics(streams_config)
+    return streams_config
+
+
+@pytest.fixture
+def start(tmp_path) -> Iterator[Start]:
+    """Starts workers that end with the test, whatever became of it."""
+    running: list[RunningWorker] = []
+
+    def start(config: StreamsConfig, dials: Dials) -> RunningWorker:
+        running.append(start_silent(config, tmp_path, dials))
+        return running[-1]
+
+    yield start
+    for worker in running:
+        if worker.process.poll() is None:
+            worker.kill()
+
+
+def ids(prefix: str, count: int) -> list[str]:
+    return [f"{prefix}{number}" for number in range(count)]
+
+
+def begin_fault(config: StreamsConfig, folder: Path) -> None:
+    """A healthy beginning, then the fault, a rebalance as in the issues, and work to be done."""
+    produce_reactions(config, ids("before", 40))
+    wait_for(lambda: is_caught_up(config), WAIT_S)
+    (folder / "fault").touch()
+    visit_group(config, 1.0)
+    produce_reactions(config, ids("after", 40))
+
+
+FAULTS = ["523", "532", "fetching", "fetches", "commits", "poison"]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_without_the_watchdog_it_stands_still_with_heartbeats(config, start, tmp_path, fault):
+    worker = start(config, Dials(fault=fault, stall_limit_s=NEVER_S))
+    begin_fault(config, tmp_path)
+    time.sleep(3.0)
+    stands_at, lag_then = committed_offsets(config), lag(config)
+    assert any(lag_then.values())
+    until = time.monotonic() + SILENCE_S
+    while time.monotonic() < until:
+        assert worker.process.poll() is None
+        assert num_members(config) == 1, "the broker has heartbeats of it"
+        time.sleep(0.5)
+    assert committed_offsets(config) == stands_at
+    assert lag(config) == lag_then
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_with_it_the_worker_ends_and_says_where_and_the_next_one_goes_on(
+    config, start, tmp_path, fault
+):
+    worker = start(config, Dials(fault=fault))
+    begin_fault(config, tmp_path)
+    assert worker.process.wait(WAIT_S) == EXIT_STALLED
+    stood = {f"{topic}/{partition}" for (topic, partition), n in lag(config).items() if n}
+    said = worker.log.read_text()
+    assert stood
+    assert all(f"CRITICAL no progress {place}" in said for place in stood), said
+    if fault == "poison":
+        assert stood == {f"{config.reactions_topic}/0"}, "the others went on"
+    (tmp_path / "fault").unlink()
+    start(config, Dials(stall_limit_s=30.0))  # The dead one holds its partitions for 6 s more.
+    wait_for(lambda: is_caught_up(config), WAIT_S)
+    assert set(reactions(tmp_path)) == {*ids("before", 40), *ids("after", 40)}
+
+
+def test_a_broker_that_is_gone_longer_than_the_limit_and_comes_back_is_no_alarm(
+    tmp_path, start, streams_config
+):
+    home = tmp_path / "broker"
+    name = uuid.uuid4().hex[:8]
+
+    def own_broker() -> Broker:
+        return Broker.start(home, cache=CACHE, on_progress=lambda _: None)
+
+    with own_broker() as broker:
+        changed = {"brokers": broker.brokers, "group": name}
+        config = StreamsConfig(
+            **{n: getattr(streams_config, n) for n in StreamsConfig.__slots__} | changed
+        )
+        ensure_topics(config)
+        worker = start(config, Dials(stall_limit_s=4.0))
+        produce_reactions(config, ids("before", 40))
+        wait_for(lambda: is_caught_up(config), WAIT_S)
+        address = broker.brokers
+    time.sleep(8.0)
+    assert worker.process.poll() is None
+    with own_broker() as broker:
+        assert broker.brokers == address
+        produce_reactions(config, ids("after", 40))
+        wait_for(lambda: is_caught_up(config), WAIT_S)
+        assert worker.process.poll() is None
+        assert set(reactions(tmp_path)) == {*ids("before", 40), *ids("after", 40)}
+        assert worker.stop() == 0
+
+
+def test_in_a_storm_of_rebalances_it_goes_on_and_nothing_is_lost(config, start, tmp_path):
+    worker = start(config, Dials(stall_limit_s=30.0))
+    sent: list[str] = []
+    with InBackground(lambda: visit_group(config, 0.5)) as visits:
+        until = time.monotonic() + 20.0
+        while time.monotonic() < until:
+            batch = ids(f"{len(sent)}-", 50)
+            produce_reactions(config, batch)
+            sent += batch
+            time.sleep(0.2)
+        num_stored = len(reactions(tmp_path))
+    assert visits.times >= 4, "it was a storm"
+    assert num_stored > 0, "it moved while the storm went on"
+    wait_for(lambda: is_caught_up(config), WAIT_S)
+    assert worker.process.poll() is None
+    assert set(reactions(tmp_path)) == set(sent)
