@@ -140,9 +140,13 @@ class Chaos:
 def schedule_of(kills: int, random_: random.Random, *, brokers: int) -> list[tuple[float, str]]:
     """(share of the story, fault) of a run."""
     moments = [(random_.uniform(0.03, CALM_AFTER), "worker_killed") for _ in range(kills)]
-    others = ["worker_joined", "worker_left"] * max(1, kills // 10) + ["disk_filled"]
-    others += ["broker_killed", "broker_restarted"] * brokers
-    return moments + [(random_.uniform(0.05, CALM_AFTER), kind) for kind in others]
+    others = ["disk_filled"] + ["broker_killed", "broker_restarted"] * brokers
+    moments += [(random_.uniform(0.05, CALM_AFTER), kind) for kind in others]
+    # One worker becomes two or three and one again: nobody leaves who did not join before.
+    moves = (["worker_joined", "worker_joined", "worker_left", "worker_left"] * kills)[: kills // 7]
+    moves += ["worker_joined", "worker_left"]
+    times = sorted(random_.uniform(0.05, CALM_AFTER) for _ in moves)
+    return moments + list(zip(times, moves, strict=True))
 
 
 def run(
