@@ -4,8 +4,8 @@
 
 One worker with its store runs in a process of its own; this one sends at a fixed rate through the
 platform's producer and notes when each event was acknowledged. Durable: the store's `append` has
-returned (the worker notes the time). Visible: ten times a second an event of a user never seen
-before is sent, and the online store is read until it has a row of that user. All clocks are the
+returned (the worker notes the time). Visible: ten times a second a user never seen before loves a
+response that was shown, and the online store is read until it counts that. All clocks are the
 machine's wall clock. Sender and reader share the cores with worker and broker.
 """
 
@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -29,7 +30,9 @@ from benchmarks.stream_worker import WorkerTask
 from benchmarks.table import save_figures
 from features.online import open_online
 from streams.broker import Broker
+from streams.codec import encode
 from streams.config import StreamsConfig
+from streams.events import Message, Reaction, Shown
 from streams.producer import Producer, RecordPlace
 
 ROOT = Path(__file__).parents[1]
@@ -100,7 +103,7 @@ def measure(
             visible |= {
                 user: now
                 for user, row in found.items()
-                if any(value is not None for value in row.values())
+                if row["num_love"]
             }
             time.sleep(READ_PAUSE_S)
         sending.join()
@@ -145,6 +148,7 @@ class Sender:
         self.began = time.time()
         total = int(rate * seconds)
         number = 0
+        self._show(int(PROBES_PER_S * seconds) + 1)
         while number < total:
             due = min(total, int((time.time() - self.began) * rate) + 1)
             for number in range(number, due):  # noqa: B020
@@ -158,12 +162,42 @@ class Sender:
         """Disconnect."""
         self._producer.close()
 
+    def _show(self, num_probes: int) -> None:
+        """Have each probe's response shown, before anybody reacts."""
+        now = datetime.now(UTC)
+        for probe in range(num_probes):
+            shown = Shown(
+                id=f"shown-{probe}",
+                source="/s",
+                response_id=f"probe-r{probe}",
+                conversation_id=f"probe-c{probe}",
+                user_id=f"probe-{probe}",
+                messages=(Message(role="user", content="synthetic"),),
+                response="synthetic",
+                policy="chat@1",
+                occurred_at=now,
+                known_at=now,
+            )
+            self._producer.send(shown)
+
     def _send(self, number: int, *, is_probe: bool) -> None:
         key, value = reaction(number)
         id = f"e{number:015d}"
         if is_probe:
             user = f"probe-{self.probes}"
-            value = value.replace(b'"u-%05d"' % (number % 9973), b'"%s"' % user.encode())
+            key = b"probe-r%d" % self.probes
+            now = datetime.now(UTC)
+            probe = Reaction(
+                id=id,
+                source="/s",
+                response_id=key.decode(),
+                user_id=user,
+                signal="love",
+                action="add",
+                occurred_at=now,
+                known_at=now,
+            )
+            value = encode(probe)
             self.probe_ids[user] = id
             self.probes += 1
 

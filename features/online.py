@@ -57,7 +57,7 @@ PUSH_SHARE_MAX = 0.1
 Online rows of a large store are then older, and the stream is not held up."""
 BUSY_WAIT_S = 30.0
 """How long to wait for a database that another process writes to."""
-PUSH_QUICK_S = 0.2
+PUSH_QUICK_S = 0.4
 """A push that took less needs no rest."""
 
 Row = Mapping[str, object]

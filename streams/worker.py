@@ -35,7 +35,7 @@ from streams.writer import Writer
 
 logger = logging.getLogger(__name__)
 
-PUSH_INTERVAL_S = 2.0
+PUSH_INTERVAL_S = 0.3
 """Between two pushes of online features."""
 GUARD_INTERVAL_S = 10.0
 """Between two looks of the guard; after a slow one it rests GUARD_REST times as long."""
