@@ -61,6 +61,7 @@ class GuardConfig:
     burst_taps: int = 15
     """Praised responses of one user within the burst's window that no hand can do."""
     burst_window_s: float = 10.0
+    """That window, in seconds."""
     network_cap: int = 400
     """Praise that counts of one network in one UTC day; raise it for a large campus."""
     together_delta_s: float = 60.0
@@ -86,6 +87,7 @@ class GuardConfig:
     dictated_share: float = 0.8
     """Share of the response's word n-grams found in the user's prompt."""
     dictated_n: int = 3
+    """Words in an n-gram."""
     dictated_words: int = 8
     """Words below which a response is too short to be judged."""
     dictated_orders: str = (
@@ -107,16 +109,16 @@ class GuardConfig:
         if unknown:
             raise ValueError(f"guard.rules: {sorted(unknown)}; allowed are {sorted(RULES)}")
         for name in ("always_share", "always_p_max", "together_share", "fresh_share"):
-            _check(name, self.__getattribute__(name), 0.0, 1.0)
+            _check(name, getattr(self, name), 0.0, 1.0)
         _check("dictated_share", self.dictated_share, 0.0, 1.0)
         for name in ("user_cap", "network_cap", "always_shown_min", "dictated_n"):
-            _check(name, self.__getattribute__(name), 1, math.inf)
+            _check(name, getattr(self, name), 1, math.inf)
         _check("burst_taps", self.burst_taps, 2, math.inf)
         _check("together_accounts", self.together_accounts, 2, math.inf)
         _check("together_times", self.together_times, 1, math.inf)
         _check("together_neighbours", self.together_neighbours, 1, math.inf)
         for name in ("burst_window_s", "together_delta_s", "fresh_z"):
-            _check(name, self.__getattribute__(name), 0.0, math.inf)
+            _check(name, getattr(self, name), 0.0, math.inf)
 
 
 def _check(name: str, value: float, low: float, high: float) -> None:
