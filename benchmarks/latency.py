@@ -100,11 +100,7 @@ def measure(
             waiting = [f"probe-{n}" for n in range(sender.probes) if f"probe-{n}" not in visible]
             found = online.read(users=waiting)["users"] if waiting else {}
             now = time.time()
-            visible |= {
-                user: now
-                for user, row in found.items()
-                if row["num_love"]
-            }
+            visible |= {user: now for user, row in found.items() if row["num_love"]}
             time.sleep(READ_PAUSE_S)
         sending.join()
         sender.close()

@@ -28,6 +28,7 @@ from rluf.schedule import ScheduleConfig
 from serving.config import ServingConfig
 from streams.config import StreamsConfig
 from streams.guard import GuardConfig
+from streams.tracing import TracingConfig
 from training.config import (
     GatesConfig,
     PolicyConfig,
@@ -112,6 +113,7 @@ class Settings:
     log_level: str = "INFO"
     streams: StreamsConfig = field(default_factory=StreamsConfig)
     guard: GuardConfig = field(default_factory=GuardConfig)
+    tracing: TracingConfig = field(default_factory=TracingConfig)
     features: FeaturesConfig = field(default_factory=FeaturesConfig)
     models: ModelsConfig = field(default_factory=ModelsConfig)
     training: TrainingSettings = field(default_factory=TrainingSettings)

@@ -20,6 +20,7 @@ from rluf.telemetry import configure_logging
 if TYPE_CHECKING:
     from models.registry import Registry
     from models.reward import RewardModel
+    from streams.spans import Spans
 
 PARENT_POLL_S = 1.0
 
@@ -119,6 +120,15 @@ def stored_user(settings: Settings, user_id: str, *, as_stored: bool) -> str:
         raise BadSettings(str(fault)) from None
 
 
+def open_spans(settings: Settings, process: str) -> Spans | None:
+    """Give what makes the spans of this process, or None where tracing is off."""
+    if not settings.tracing.endpoint:
+        return None
+    from streams.spans import Spans
+
+    return Spans(settings.tracing, settings.streams, process=process)
+
+
 def start_worker(settings: Settings, *, ready_file: Path | None, metrics_port: int | None) -> None:
     """Run the ingestion worker in this process until it is told to stop."""
     from features.store import FactStore
@@ -126,13 +136,19 @@ def start_worker(settings: Settings, *, ready_file: Path | None, metrics_port: i
 
     settings = find_brokers(settings)
     store = FactStore(settings.features)
-    run_worker(
-        settings.streams,
-        store,
-        guard=lambda: store.judge(settings.guard),
-        metrics_port=metrics_port,
-        ready_file=ready_file,
-    )
+    spans = open_spans(settings, "worker")
+    try:
+        run_worker(
+            settings.streams,
+            store,
+            guard=lambda: store.judge(settings.guard),
+            trace=None if spans is None else spans.wrote,
+            metrics_port=metrics_port,
+            ready_file=ready_file,
+        )
+    finally:
+        if spans is not None:
+            spans.close()
 
 
 def start_api(settings: Settings) -> None:
@@ -156,6 +172,7 @@ def start_api(settings: Settings) -> None:
         raise BadSettings(str(fault)) from None
     registry = open_registry(settings)
     producer = Producer(settings.streams)
+    spans = open_spans(settings, "api")
     room = Room(
         config=settings.serving,
         streams=settings.streams,
@@ -164,11 +181,14 @@ def start_api(settings: Settings) -> None:
         producer=producer,
         scorer=RewardInUse(registry),
         pseudonyms=pseudonyms,
+        tracing=spans,
     )
     try:
         serve(room)
     finally:
         producer.close()
+        if spans is not None:
+            spans.close()
         registry.close()
 
 

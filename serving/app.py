@@ -26,8 +26,9 @@ from serving.feedback import feedback_routes
 from serving.meters import CONTENT_TYPE, Meters
 from serving.pseudonyms import Pseudonyms
 from serving.queries import query_routes
-from serving.recorder import EventProducer, Recorder
+from serving.recorder import EventProducer, Recorder, Tracing
 from serving.status import StatusBoard, readiness
+from serving.tracing import ContinueTrace
 from streams.config import StreamsConfig
 
 logger = logging.getLogger(__name__)
@@ -59,6 +60,8 @@ class Room:
     online: OnlineFeatures = online_features
     pseudonyms: Pseudonyms | None = None
     """None stores user ids as clients send them."""
+    tracing: Tracing | None = None
+    """None makes no spans."""
     now: Clock = utc_now
 
 
@@ -85,6 +88,8 @@ def create_app(room: Room) -> FastAPI:
         redoc_url=None,
     )
     app.add_middleware(Doorway, meters=desk.meters)
+    if room.tracing is not None:
+        app.add_middleware(ContinueTrace)
     app.add_exception_handler(ApiError, _on_api_error)
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(Exception, _on_fault)
@@ -106,7 +111,7 @@ def _desk(room: Room) -> Desk:
         root=room.root,
         registry=room.registry,
         engine=engine,
-        recorder=Recorder(room.producer, room.config, meters),
+        recorder=Recorder(room.producer, room.config, meters, room.tracing),
         meters=meters,
         scorer=room.scorer,
         online=room.online,

@@ -9,10 +9,12 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from serving.config import ServingConfig
 from serving.meters import Meters
+from serving.tracing import TRACEPARENT
 from streams.errors import BadEvent, Unavailable
 from streams.events import Event
 from streams.producer import RecordPlace
@@ -28,15 +30,32 @@ CONNECT_TIMEOUT_S = 1.0
 class EventProducer(Protocol):
     """What we need of streams.producer.Producer."""
 
-    def send(self, event: Event) -> Future[RecordPlace]:
+    def send(self, event: Event, headers: Sequence[tuple[str, bytes]] = ()) -> Future[RecordPlace]:
         """Queue one event; the future is done once it is durable. Raises or sets Unavailable."""
+
+
+class Tracing(Protocol):
+    """What we need of streams.spans.Spans."""
+
+    def sending(
+        self, event: Event, traceparent: str
+    ) -> AbstractContextManager[list[tuple[str, bytes]]]:
+        """Span what is done inside; gives the headers that the record must carry."""
 
 
 class Recorder:
     """Sends events, awaits acknowledgements, and knows how the broker is."""
 
-    def __init__(self, producer: EventProducer, config: ServingConfig, meters: Meters) -> None:
+    def __init__(
+        self,
+        producer: EventProducer,
+        config: ServingConfig,
+        meters: Meters,
+        tracing: Tracing | None = None,
+    ) -> None:
+        """`tracing` None makes no spans and sends no header of them."""
         self._producer = producer
+        self._tracing = tracing
         self._config = config
         self._meters = meters
         # A producer may block on `send` while it looks for its broker: not on the event loop.
@@ -103,13 +122,20 @@ class Recorder:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def _deliver(self, event: Event) -> None:
-        loop = asyncio.get_running_loop()
         self._num_pending += 1
         try:
-            place = await loop.run_in_executor(self._thread, self._producer.send, event)
-            await asyncio.wrap_future(place)
+            if self._tracing is None:
+                await self._send(event)
+            else:
+                with self._tracing.sending(event, TRACEPARENT.get()) as headers:
+                    await self._send(event, headers)
         finally:
             self._num_pending -= 1
+
+    async def _send(self, event: Event, *headers: Sequence[tuple[str, bytes]]) -> None:
+        loop = asyncio.get_running_loop()
+        place = await loop.run_in_executor(self._thread, self._producer.send, event, *headers)
+        await asyncio.wrap_future(place)
 
     async def _watch(self, addresses: Sequence[str]) -> None:
         while True:

@@ -76,8 +76,8 @@ def decode_counting(
         raise BadEvent(
             "too_large", f"saw {len(value)} bytes; at most {config.event_bytes_max} are allowed"
         )
-    if headers and headers[0] != STRUCTURED_HEADER and _is_binary(headers):
-        value = _structured(value, headers)
+    if headers and headers[0] != STRUCTURED_HEADER:
+        value = structured(value, headers)
     num_unknown = 0
     try:
         wire = STRICT.decode(value)
@@ -276,12 +276,17 @@ def _is_binary(headers: Headers) -> bool:
     return not any(v.lower().startswith(STRUCTURED.encode()) for v in content_types)
 
 
-def _structured(data: bytes, headers: Headers) -> bytes:
-    """The structured form of a binary-mode event, so that one decoder checks both."""
+def structured(value: bytes, headers: Headers) -> bytes:
+    """A Kafka message in structured mode, whichever mode it came in, so that one decoder checks
+    both. Raises BadEvent for headers or data of which none can be made."""
+    if not _is_binary(headers):
+        return value
     attributes: dict[str, str] = {}
+    content_type = b""
     for name, raw in headers:
         attribute = name.lower().removeprefix("ce_")
         if attribute == name.lower():
+            content_type = (raw or b"") if attribute == "content-type" else content_type
             continue
         if attribute in attributes:
             raise bad_headers(f"saw {seen(name)} twice")
@@ -291,13 +296,15 @@ def _structured(data: bytes, headers: Headers) -> bytes:
             attributes[attribute] = (raw or b"").decode()
         except UnicodeDecodeError:
             raise bad_headers(f"saw {seen(name)} that is not UTF-8") from None
+    if content_type:
+        attributes.setdefault("datacontenttype", content_type.decode(errors="replace"))
     missing = [f"ce_{name}" for name in REQUIRED_ATTRIBUTES if name not in attributes]
     if missing:
         raise bad_headers(f"missed {', '.join(missing)}")
     try:
-        return _ENCODER.encode(attributes | {"data": UNTYPED.decode(data)})
+        return _ENCODER.encode(attributes | {"data": UNTYPED.decode(value)})
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise bad_event_of(error, data) from None
+        raise bad_event_of(error, value) from None
 
 
 def _shown_data(event: Shown) -> dict[str, object]:

@@ -77,8 +77,8 @@ class Producer:
         except KafkaError as error:
             raise Unavailable(f"Kafka at {config.brokers}: {error!r}") from error
 
-    def send(self, event: Event) -> Future[RecordPlace]:
-        """Send one event to its topic; the log's clock stamps it.
+    def send(self, event: Event, headers: Sequence[tuple[str, bytes]] = ()) -> Future[RecordPlace]:
+        """Send one event to its topic, `headers` after our own; the log's clock stamps it.
 
         Raises BadEvent for one larger than `config.event_bytes_max`, and Unavailable while the
         brokers are so far behind that our buffer is full.
@@ -89,7 +89,8 @@ class Producer:
                 "too_large",
                 f"saw {len(value)} bytes; at most {self._config.event_bytes_max} are allowed",
             )
-        return self.send_raw(topic_of(event, self._config), key_of(event), value)
+        topic = topic_of(event, self._config)
+        return self.send_raw(topic, key_of(event), value, headers=[*HEADERS, *headers])
 
     def send_raw(
         self,

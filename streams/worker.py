@@ -31,7 +31,7 @@ from streams.pipeline import Facts
 from streams.producer import Producer
 from streams.topics import ensure_topics
 from streams.watchdog import Watchdog, standings
-from streams.writer import Writer
+from streams.writer import Trace, Writer
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +84,7 @@ def run_worker(
     sink: Sink,
     *,
     guard: Guard | None = None,
+    trace: Trace | None = None,
     metrics_port: int | None = None,
     ready_file: Path | None = None,
 ) -> None:
@@ -98,7 +99,7 @@ def run_worker(
     config.data_dir.mkdir(parents=True, exist_ok=True)
 
     async def run() -> None:
-        await Worker(config, sink, guard=guard, ready_file=ready_file).run()
+        await Worker(config, sink, guard=guard, trace=trace, ready_file=ready_file).run()
 
     asyncio.run(run())
 
@@ -107,7 +108,13 @@ class Worker:
     """The parts of one worker, joined."""
 
     def __init__(
-        self, config: StreamsConfig, sink: Sink, *, guard: Guard | None, ready_file: Path | None
+        self,
+        config: StreamsConfig,
+        sink: Sink,
+        *,
+        guard: Guard | None,
+        ready_file: Path | None,
+        trace: Trace | None = None,
     ) -> None:
         self._config = config
         self._ready_file = ready_file
@@ -122,6 +129,7 @@ class Worker:
                 self._app.producer, config.dead_letters_topic, letters
             ),
             commit=lambda: self._app.consumer.commit(),
+            trace=trace,
         )
         self._app = make_app(config, self._writer.put)
         self._app.on_partitions_revoked.connect(self._on_revoked)

@@ -18,7 +18,7 @@ from streams import meters
 from streams.config import StreamsConfig
 from streams.errors import Unavailable
 from streams.events import DeadLetter
-from streams.pipeline import Facts, Pipeline
+from streams.pipeline import Facts, Pipeline, Record
 from streams.transport import Chunk
 
 logger = logging.getLogger(__name__)
@@ -30,6 +30,9 @@ RETRY_S_MAX = 5.0
 """Between two attempts at something unavailable: doubling from the first to the second."""
 
 T = TypeVar("T")
+
+Trace = Callable[[Sequence[Record], Facts, float], None]
+"""Is told of each batch whose facts are durable, and the seconds that it took."""
 
 
 class ChunkEvent(Protocol):
@@ -102,6 +105,7 @@ class Writer:
         append: Callable[[Facts], None],
         send_dead_letters: Callable[[Sequence[DeadLetter]], Awaitable[None]],
         commit: Callable[[], Awaitable[object]],
+        trace: Trace | None = None,
     ) -> None:
         """`append` makes facts durable and `send_dead_letters` has them acknowledged by the broker;
         both raise Unavailable to be called again. `commit` commits what was acknowledged."""
@@ -111,6 +115,7 @@ class Writer:
         self._append = append
         self._send_dead_letters = send_dead_letters
         self._commit = commit
+        self._trace = trace
         self._batch = Batch(
             linger_s=config.linger_ms / 1000,
             events_max=config.batch_events_max,
@@ -174,7 +179,10 @@ class Writer:
             if facts.dead_letters:
                 await self._insist(lambda: self._send_dead_letters(facts.dead_letters))
             await self._in_thread(lambda: self.pipeline.remember(facts))
-            meters.count(facts, time.monotonic() - started)
+            write_s = time.monotonic() - started
+            meters.count(facts, write_s)
+            if (trace := self._trace) is not None:
+                await self._in_thread(lambda: trace(records, facts, write_s))
         for event in events:
             event.ack()
         await self._commit()

@@ -1,0 +1,173 @@
+"""Spans from feedback to fact, for OpenTelemetry: one where an event is sent, one where it is fact.
+
+The sender's context travels as a W3C `traceparent` in the record's headers, after our own. No user
+id, prompt or reply is in a span, and no exception's text. A collector that is away costs spans,
+never events: they are exported from a thread of the SDK, and what does not fit its queue is lost.
+
+Source: W3C Trace Context; OpenTelemetry's semantic conventions for messaging and Kafka. We deviate
+in that a worker's span is the child of the sender's, and that `tracestate` does not travel.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from opentelemetry.trace import SpanKind, Status, StatusCode, get_current_span, set_span_in_context
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from streams.codec import decode, topic_of
+from streams.config import StreamsConfig
+from streams.events import Event
+from streams.pipeline import Facts, Record
+from streams.tracing import TracingConfig
+
+TRACEPARENT = "traceparent"
+EXPORT_TIMEOUT_S = 3.0
+"""How long the collector may take: also the longest that it holds up a process that stops."""
+QUEUE_SPANS_MAX = 8_192
+"""Spans that wait for the collector; more are lost."""
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+Place = tuple[str, int, int]
+"""(topic, partition, offset)."""
+
+
+class Spans:
+    """Makes the spans of one process; `process` is api or worker."""
+
+    def __init__(
+        self,
+        config: TracingConfig,
+        streams: StreamsConfig,
+        *,
+        process: str,
+        processor: SpanProcessor | None = None,
+    ) -> None:
+        """`processor` takes the finished spans; None sends them to `config.endpoint`."""
+        self._streams = streams
+        self._provider = TracerProvider(
+            sampler=ParentBased(TraceIdRatioBased(config.sample_ratio)),
+            resource=Resource.create({"service.name": f"{config.service}-{process}"}),
+            shutdown_on_exit=False,
+        )
+        self._provider.add_span_processor(processor or _exporting(config))
+        self._tracer = self._provider.get_tracer("rluf")
+        self._propagator = TraceContextTextMapPropagator()
+
+    @contextmanager
+    def sending(self, event: Event, traceparent: str) -> Iterator[list[tuple[str, bytes]]]:
+        """Span the sending of an event, as part of the trace that `traceparent` names, if it names
+        one. Gives the headers that the record must carry."""
+        topic = topic_of(event, self._streams)
+        span = self._tracer.start_span(
+            f"send {topic}",
+            context=self._context(traceparent),
+            kind=SpanKind.PRODUCER,
+            attributes={
+                "messaging.system": "kafka",
+                "messaging.operation.type": "send",
+                "messaging.destination.name": topic,
+                "rluf.event_id": event.id,
+            },
+        )
+        carrier: dict[str, str] = {}
+        self._propagator.inject(carrier, set_span_in_context(span, Context()))
+        try:
+            yield [(TRACEPARENT, carrier[TRACEPARENT].encode())]
+        except BaseException as error:
+            span.set_attribute("error.type", type(error).__name__)
+            span.set_status(Status(StatusCode.ERROR))
+            raise
+        finally:
+            span.end()
+
+    def wrote(self, records: Sequence[Record], facts: Facts, write_s: float) -> None:
+        """Span each record of a batch that a kept trace sent; it took `write_s` (s) until now."""
+        traced = [(record, context) for record in records if (context := self._kept(record))]
+        if not traced:
+            return
+        end_ns = time.time_ns()
+        start_ns = end_ns - int(write_s * 1e9)
+        refused = {(each.topic, each.partition, each.offset) for each in facts.dead_letters}
+        repeated = self._repeated(records, facts, refused)
+        for record, context in traced:
+            place = (record.topic, record.partition, record.offset)
+            attributes: dict[str, str | int] = {
+                "messaging.system": "kafka",
+                "messaging.operation.type": "process",
+                "messaging.destination.name": record.topic,
+                "messaging.destination.partition.id": str(record.partition),
+                "messaging.kafka.offset": record.offset,
+            }
+            if place in refused:
+                attributes["rluf.outcome"] = "refused"
+            else:
+                attributes["rluf.event_id"] = self._event(record).id
+                attributes["rluf.outcome"] = "duplicate" if place in repeated else "stored"
+            self._tracer.start_span(
+                f"process {record.topic}",
+                context=context,
+                kind=SpanKind.CONSUMER,
+                attributes=attributes,
+                start_time=start_ns,
+            ).end(end_ns)
+
+    def close(self) -> None:
+        """Export what is left, for EXPORT_TIMEOUT_S at most, and make no more."""
+        self._provider.shutdown()
+
+    def _context(self, traceparent: str) -> Context:
+        """The context that it names; an empty one where it names none."""
+        return self._propagator.extract({TRACEPARENT: traceparent}, Context())
+
+    def _kept(self, record: Record) -> Context | None:
+        """The context of a record whose trace is kept."""
+        for name, value in record.headers:
+            if name == TRACEPARENT and value:
+                context = self._context(value.decode("ascii", "replace"))
+                sender = get_current_span(context).get_span_context()
+                return context if sender.is_valid and sender.trace_flags.sampled else None
+        return None
+
+    def _repeated(self, records: Sequence[Record], facts: Facts, refused: set[Place]) -> set[Place]:
+        """The places of duplicates: of a batch earlier, or of an earlier record of this one."""
+        if not facts.duplicates:
+            return set()
+        new = {
+            (each.source, each.id)
+            for kind in (facts.reactions, facts.shown, facts.erasures, facts.verdicts)
+            for each in kind
+        }
+        repeated: set[Place] = set()
+        for record in records:
+            place = (record.topic, record.partition, record.offset)
+            if place in refused:
+                continue
+            event = self._event(record)
+            if (event.source, event.id) in new:
+                new.remove((event.source, event.id))
+            else:
+                repeated.add(place)
+        return repeated
+
+    def _event(self, record: Record) -> Event:
+        """The event of a record that was not refused."""
+        known_at = EPOCH + timedelta(milliseconds=record.timestamp_ms)
+        return decode(record.value, record.headers, known_at=known_at, config=self._streams)
+
+
+def _exporting(config: TracingConfig) -> SpanProcessor:
+    """Sends spans to the collector from a thread of its own."""
+    exporter = OTLPSpanExporter(endpoint=config.endpoint, timeout=EXPORT_TIMEOUT_S)
+    return BatchSpanProcessor(
+        exporter,
+        max_queue_size=QUEUE_SPANS_MAX,
+        export_timeout_millis=EXPORT_TIMEOUT_S * 1000,
+    )

@@ -1,0 +1,24 @@
+"""The dials of tracing; streams/spans.py does it, and is imported only where it is on."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TracingConfig:
+    """Where spans go, and how many of them."""
+
+    endpoint: str = ""
+    """URL that takes OTLP over HTTP, such as http://collector:4318/v1/traces. Empty: no tracing."""
+    sample_ratio: float = 1.0
+    """Share of traces that we begin and keep, from 0 to 1. A trace that a client began is kept or
+    not as its `traceparent` says."""
+    service: str = "rluf"
+    """What `service.name` begins with; the process follows: rluf-api, rluf-worker."""
+
+    def __post_init__(self) -> None:
+        if self.endpoint and not self.endpoint.startswith(("http://", "https://")):
+            raise ValueError(f"endpoint is {self.endpoint!r}, must begin with http:// or https://")
+        if not 0.0 <= self.sample_ratio <= 1.0:
+            raise ValueError(f"sample_ratio is {self.sample_ratio}, must be from 0 to 1")
+        if not self.service:
+            raise ValueError("service is empty, must name what is traced")
