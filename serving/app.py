@@ -22,6 +22,7 @@ from serving.desk import Clock, Desk, FindScorer, OnlineFeatures, utc_now
 from serving.doorway import Doorway
 from serving.engine import Engine, make_engine
 from serving.errors import ApiError, Refused, answer
+from serving.events import event_routes
 from serving.feedback import feedback_routes
 from serving.meters import CONTENT_TYPE, Meters
 from serving.pseudonyms import Pseudonyms
@@ -95,6 +96,7 @@ def create_app(room: Room) -> FastAPI:
     app.add_exception_handler(Exception, _on_fault)
     app.include_router(chat_routes(desk))
     app.include_router(feedback_routes(desk))
+    app.include_router(event_routes(desk))
     app.include_router(query_routes(desk, board))
     app.include_router(_house_routes(desk))
     if room.config.admin_keys:

@@ -1,9 +1,8 @@
 """Goal: our codec reads messages as CloudEvents' own conformance features say.
 
 Method: the features of a checkout of cloudevents/conformance, named by RLUF_CONFORMANCE, are parsed
-and each scenario of the Kafka binding is run against the step that makes an envelope of a message.
-rluf takes CloudEvents over Kafka only, so the scenarios of other bindings have nothing to run
-against. The same rules in our own words stand in test_codec.py.
+and each scenario of the Kafka and the HTTP binding is run against the steps that make an envelope
+of a message. The same rules in our own words stand in test_codec.py and test_events.py.
 """
 
 import os
@@ -11,14 +10,16 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from textwrap import dedent
 
 import msgspec
 import pytest
 
 from streams.codec import structured
+from streams.http_binding import kafka_headers
 
 FOLDER = Path(os.environ.get("RLUF_CONFORMANCE", "")) / "features"
-FEATURE = FOLDER / "kafka-protocol-binding.feature"
+FEATURES = [FOLDER / f"{name}-protocol-binding.feature" for name in ("kafka", "http")]
 CONTEXT = ("data", "data_base64")
 
 
@@ -70,7 +71,11 @@ def run(steps: list[Step]) -> list[str]:
                 value = step.block.encode()
             case "Kafka headers:":
                 headers = [(name, told.encode()) for name, told in step.rows[1:]]
-            case "parsed as Kafka message":
+            case "an HTTP request":
+                head, _, body = dedent(step.block).strip().partition("\n\n")
+                told = [line.split(": ", 1) for line in head.splitlines()[1:]]
+                value, headers = body.encode(), kafka_headers((n, v) for n, v in told)
+            case "parsed as Kafka message" | "parsed as HTTP request":
                 envelope = msgspec.json.decode(structured(value, headers))
             case "the attributes are:":
                 attributes = {k: v for k, v in envelope.items() if k not in CONTEXT}
@@ -83,7 +88,12 @@ def run(steps: list[Step]) -> list[str]:
     return done
 
 
-FOUND = list(scenarios(FEATURE.read_text("utf-8"))) if FEATURE.is_file() else []
+FOUND = [
+    (f"{path.name.partition('-')[0]}: {name}", steps)
+    for path in FEATURES
+    if path.is_file()
+    for name, steps in scenarios(path.read_text("utf-8"))
+]
 
 
 @pytest.mark.skipif(

@@ -1,0 +1,92 @@
+"""Goal: one CloudEvent over HTTP, in either mode, is on the broker once it is answered 202.
+
+Method: an API on a broker with faults; every refusal is asked for by a request that earns it.
+"""
+
+import msgspec
+import pytest
+from starlette.testclient import TestClient
+
+from serving.pseudonyms import Pseudonyms
+from streams.codec import encode
+from streams.events import Erasure
+from tests.serving.conftest import Place, StartApi
+from tests.serving.fakes import FakeClock
+from tests.streams.test_worker import reaction
+
+STRUCTURED = {"content-type": "application/cloudevents+json; charset=utf-8"}
+NOW = FakeClock().at
+EVENT = msgspec.structs.replace(reaction("e-1"), occurred_at=NOW, known_at=NOW)
+
+
+def binary() -> tuple[bytes, dict[str, str]]:
+    """The event's data, and its attributes as headers."""
+    envelope = msgspec.json.decode(encode(EVENT))
+    data = envelope.pop("data")
+    envelope["source"] = "/caf%C3%A9"
+    headers = {f"ce-{name}": value for name, value in envelope.items() if name != "datacontenttype"}
+    return msgspec.json.encode(data), headers | {"content-type": "application/json"}
+
+
+def test_an_event_in_structured_mode_is_202_once_the_broker_has_it(api: TestClient, live: Place):
+    response = api.post("/v1/events", content=encode(EVENT), headers=STRUCTURED)
+    assert (response.status_code, response.json()) == (202, {"id": "e-1"})
+    [taken] = live.producer.reactions
+    assert msgspec.structs.replace(taken, known_at=EVENT.known_at) == EVENT
+    assert taken.known_at == live.clock.at
+
+
+def test_an_event_in_binary_mode_has_its_attributes_in_headers_percent_encoded(
+    api: TestClient, live: Place
+):
+    data, headers = binary()
+    assert api.post("/v1/events", content=data, headers=headers).status_code == 202
+    [taken] = live.producer.reactions
+    assert (taken.id, taken.source, taken.signal) == ("e-1", "/café", EVENT.signal)
+
+
+def test_user_ids_become_pseudonyms(start: StartApi, live: Place):
+    pseudonyms = Pseudonyms(bytes(32))
+    api = start(live.room(pseudonyms=pseudonyms))
+    api.post("/v1/events", content=encode(EVENT), headers=STRUCTURED)
+    [taken] = live.producer.reactions
+    assert taken.user_id == pseudonyms.user(EVENT.user_id)
+
+
+def test_without_an_acknowledgement_there_is_no_202(start: StartApi, live: Place):
+    api = start(ack_timeout_s=0.05)
+    live.producer.mode = "down"
+    response = api.post("/v1/events", content=encode(EVENT), headers=STRUCTURED)
+    assert (response.status_code, response.headers["retry-after"]) == (503, "1")
+
+
+ERASURE = encode(
+    Erasure(
+        id="x", source="/s", user_id="u", occurred_at=EVENT.occurred_at, known_at=EVENT.known_at
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("content", "headers", "status", "code"),
+    [
+        (b"{", STRUCTURED, 400, "malformed_json"),
+        (b"", STRUCTURED, 400, "empty_value"),
+        (encode(EVENT).replace(b"love", b"adore"), STRUCTURED, 400, "unknown_signal"),
+        (b"{}", {"ce-id": "1"}, 400, "bad_headers"),
+        (ERASURE, STRUCTURED, 422, "unsupported_value"),
+        (b"[]", {"content-type": "application/cloudevents-batch+json"}, 422, "unsupported_value"),
+    ],
+)
+def test_what_is_not_taken_says_why_and_sends_nothing(
+    api: TestClient, live: Place, content, headers, status, code
+):
+    response = api.post("/v1/events", content=content, headers=headers)
+    assert (response.status_code, response.json()["code"]) == (status, code)
+    assert live.producer.events == []
+
+
+def test_a_key_is_asked_for_where_keys_are_set(start: StartApi):
+    api = start(api_keys=("k",))
+    response = api.post("/v1/events", content=encode(EVENT), headers=STRUCTURED)
+    assert response.status_code == 401
