@@ -7,9 +7,10 @@ which. While the broker is away, waits are cut short; the first acknowledgement 
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Protocol
 
 from serving.config import ServingConfig
@@ -125,16 +126,15 @@ class Recorder:
         self._num_pending += 1
         try:
             if self._tracing is None:
-                await self._send(event)
+                await self._send(partial(self._producer.send, event))
             else:
                 with self._tracing.sending(event, TRACEPARENT.get()) as headers:
-                    await self._send(event, headers)
+                    await self._send(partial(self._producer.send, event, headers))
         finally:
             self._num_pending -= 1
 
-    async def _send(self, event: Event, *headers: Sequence[tuple[str, bytes]]) -> None:
-        loop = asyncio.get_running_loop()
-        place = await loop.run_in_executor(self._thread, self._producer.send, event, *headers)
+    async def _send(self, send: Callable[[], Future[RecordPlace]]) -> None:
+        place = await asyncio.get_running_loop().run_in_executor(self._thread, send)
         await asyncio.wrap_future(place)
 
     async def _watch(self, addresses: Sequence[str]) -> None:

@@ -108,17 +108,22 @@ class GuardConfig:
         unknown = set(self.rules) - set(RULES)
         if unknown:
             raise ValueError(f"guard.rules: {sorted(unknown)}; allowed are {sorted(RULES)}")
-        for name in ("always_share", "always_p_max", "together_share", "fresh_share"):
-            _check(name, getattr(self, name), 0.0, 1.0)
+        _check("always_share", self.always_share, 0.0, 1.0)
+        _check("always_p_max", self.always_p_max, 0.0, 1.0)
+        _check("together_share", self.together_share, 0.0, 1.0)
+        _check("fresh_share", self.fresh_share, 0.0, 1.0)
         _check("dictated_share", self.dictated_share, 0.0, 1.0)
-        for name in ("user_cap", "network_cap", "always_shown_min", "dictated_n"):
-            _check(name, getattr(self, name), 1, math.inf)
+        _check("user_cap", self.user_cap, 1, math.inf)
+        _check("network_cap", self.network_cap, 1, math.inf)
+        _check("always_shown_min", self.always_shown_min, 1, math.inf)
+        _check("dictated_n", self.dictated_n, 1, math.inf)
         _check("burst_taps", self.burst_taps, 2, math.inf)
         _check("together_accounts", self.together_accounts, 2, math.inf)
         _check("together_times", self.together_times, 1, math.inf)
         _check("together_neighbours", self.together_neighbours, 1, math.inf)
-        for name in ("burst_window_s", "together_delta_s", "fresh_z"):
-            _check(name, getattr(self, name), 0.0, math.inf)
+        _check("burst_window_s", self.burst_window_s, 0.0, math.inf)
+        _check("together_delta_s", self.together_delta_s, 0.0, math.inf)
+        _check("fresh_z", self.fresh_z, 0.0, math.inf)
 
 
 def _check(name: str, value: float, low: float, high: float) -> None:

@@ -1,0 +1,210 @@
+"""Goal: one trace from a client's request to the fact. Method: the real API and recorder before a
+producer that keeps headers, the real worker's writer behind it, spans kept in memory.
+"""
+
+import asyncio
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import Future
+from pathlib import Path
+
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind, StatusCode
+from starlette.testclient import TestClient
+
+from streams.codec import STRUCTURED_HEADER, encode, topic_of
+from streams.config import StreamsConfig
+from streams.events import Event
+from streams.pipeline import Facts, Record
+from streams.producer import RecordPlace
+from streams.spans import Spans
+from streams.tracing import TracingConfig
+from streams.transport import Chunk
+from streams.writer import Writer
+from tests.serving.conftest import Place, StartApi
+from tests.serving.fakes import FakeProducer
+
+ROOT = Path(__file__).resolve().parents[2]
+TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+INCOMING = f"00-{TRACE}-{PARENT}-01"
+LOVE = {"response_id": "chatcmpl-1", "signal": "love", "actor_id": "u-9"}
+CONFIG = StreamsConfig()
+
+
+class TracedProducer(FakeProducer):
+    """The fake producer, and the headers that came with each event."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.headers: list[Sequence[tuple[str, bytes]]] = []
+
+    def send(
+        self, event: Event, headers: Sequence[tuple[str, bytes]] = ()
+    ) -> "Future[RecordPlace]":
+        self.headers.append(headers)
+        return super().send(event)
+
+
+class Traced:
+    """An API that makes spans, its producer and the spans."""
+
+    def __init__(self, start: StartApi, live: Place) -> None:
+        self.exporter = InMemorySpanExporter()
+        self.spans = self.make("api")
+        live.producer = self.producer = TracedProducer()
+        self.api: TestClient = start(live.room(tracing=self.spans))
+
+    def make(self, process: str) -> Spans:
+        processor = SimpleSpanProcessor(self.exporter)
+        return Spans(TracingConfig(), CONFIG, process=process, processor=processor)
+
+    @property
+    def finished(self) -> list[ReadableSpan]:
+        return list(self.exporter.get_finished_spans())
+
+    def write_what_was_sent(self) -> None:
+        """Give the worker's writer the records that a broker would."""
+        records = [
+            Record(
+                topic_of(event, CONFIG),
+                0,
+                offset,
+                int(event.known_at.timestamp() * 1000),
+                event.response_id.encode(),
+                encode(event),
+                [STRUCTURED_HEADER, *headers],
+            )
+            for offset, (event, headers) in enumerate(
+                zip(self.producer.events, self.producer.headers, strict=True)
+            )
+        ]
+
+        async def done(*_: object) -> None:
+            pass
+
+        def append(facts: Facts) -> None:
+            pass
+
+        async def run() -> None:
+            trace = self.make("worker").wrote
+            writer = Writer(CONFIG, append=append, send_dead_letters=done, commit=done, trace=trace)
+            await writer._write([FakeEvent(records)])
+
+        asyncio.run(run())
+
+
+class FakeEvent:
+    """A stream event that nobody waits for."""
+
+    def __init__(self, records: list[Record]) -> None:
+        self.value = Chunk(records=records, first=0, next=len(records), num_bytes=0, generation=1)
+
+    def ack(self) -> None:
+        pass
+
+
+@pytest.fixture
+def traced(start: StartApi, live: Place) -> Traced:
+    return Traced(start, live)
+
+
+def test_from_request_to_fact_is_one_trace(traced: Traced):
+    answer = traced.api.post("/v1/feedback", json=LOVE, headers={"traceparent": INCOMING})
+    assert answer.status_code == 202
+    traced.write_what_was_sent()
+    sent, processed = traced.finished
+    assert (sent.name, sent.kind) == ("send rluf.reactions.v1", SpanKind.PRODUCER)
+    assert (processed.name, processed.kind) == ("process rluf.reactions.v1", SpanKind.CONSUMER)
+    assert {f"{span.context.trace_id:032x}" for span in (sent, processed)} == {TRACE}
+    assert f"{sent.parent.span_id:016x}" == PARENT
+    assert processed.parent.span_id == sent.context.span_id
+    ids = {span.attributes["rluf.event_id"] for span in (sent, processed)}
+    assert ids == {answer.json()["feedback_id"]}
+    assert processed.attributes["rluf.outcome"] == "stored"
+    services = [span.resource.attributes["service.name"] for span in (sent, processed)]
+    assert services == ["rluf-api", "rluf-worker"]
+
+
+def test_a_request_without_a_trace_begins_one_of_its_own_each_time(traced: Traced):
+    for signal in ("love", "dislike"):
+        assert traced.api.post("/v1/feedback", json=LOVE | {"signal": signal}).status_code == 202
+    first, second = traced.finished
+    assert (first.parent, second.parent) == (None, None)
+    assert first.context.trace_id != second.context.trace_id
+    for span, [(name, value)] in zip(traced.finished, traced.producer.headers, strict=True):
+        assert name == "traceparent"
+        match = re.fullmatch(r"00-([0-9a-f]{32})-([0-9a-f]{16})-0[13]", value.decode())
+        assert match is not None
+        assert match[1] == f"{span.context.trace_id:032x}"
+        assert match[2] == f"{span.context.span_id:016x}"
+
+
+def test_a_trace_does_not_leak_into_the_next_request(traced: Traced):
+    traced.api.post("/v1/feedback", json=LOVE, headers={"traceparent": INCOMING})
+    traced.api.post("/v1/feedback", json=LOVE | {"signal": "dislike"})
+    assert traced.finished[1].parent is None
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [("traceparent", "nonsense")],
+        [("traceparent", "x" * 5_000)],
+        [("traceparent", "\xff".encode("latin-1"))],
+        [("traceparent", INCOMING), ("traceparent", INCOMING)],
+        [("tracestate", "a=b")],
+    ],
+)
+def test_a_header_that_names_no_trace_is_as_good_as_none(traced: Traced, headers: list):
+    assert traced.api.post("/v1/feedback", json=LOVE, headers=headers).status_code == 202
+    [span] = traced.finished
+    assert span.parent is None
+    assert f"{span.context.trace_id:032x}" != TRACE
+
+
+def test_exposures_are_part_of_the_trace_of_their_request(traced: Traced):
+    chat = {"model": "chat", "messages": [{"role": "user", "content": "a kettle"}], "user": "u-9"}
+    answer = traced.api.post("/v1/chat/completions", json=chat, headers={"traceparent": INCOMING})
+    assert answer.status_code == 200
+    [span] = traced.finished
+    assert span.name == "send rluf.shown.v1"
+    assert f"{span.parent.span_id:016x}" == PARENT
+    assert not [word for word in ("u-9", "kettle") if word in span.to_json()]
+
+
+def test_a_broker_that_is_away_is_an_error_in_the_span_without_its_words(traced: Traced):
+    traced.producer.mode = "down"
+    assert traced.api.post("/v1/feedback", json=LOVE).status_code == 503
+    [span] = traced.finished
+    assert span.status.status_code is StatusCode.ERROR
+    assert span.attributes["error.type"] == "Unavailable"
+    assert (span.events, span.status.description) == ((), None)
+
+
+def test_without_tracing_no_header_is_sent(start: StartApi, live: Place):
+    live.producer = producer = TracedProducer()
+    api = start(live.room())
+    answer = api.post("/v1/feedback", json=LOVE, headers={"traceparent": INCOMING})
+    assert answer.status_code == 202
+    assert producer.headers == [()]
+
+
+def test_the_api_imports_neither_sdk_nor_exporter_while_tracing_is_off():
+    script = (
+        "import sys\n"
+        "import serving.server, streams.producer\n"
+        "from rluf.settings import load_settings\n"
+        "from rluf.wiring import open_spans\n"
+        "assert open_spans(load_settings([], {}), 'api') is None\n"
+        "ours = ('opentelemetry.sdk', 'opentelemetry.exporter', 'streams.spans')\n"
+        "print([name for name in sys.modules if name.startswith(ours)])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "[]"
