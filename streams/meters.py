@@ -70,5 +70,6 @@ def count_verdicts(verdicts: Sequence[GuardVerdict]) -> None:
 
 def show_lag(lag: Mapping[tuple[str, int], int]) -> None:
     """Show how many records of each partition are not yet durable."""
+    CONSUMER_LAG.clear()  # A topic that was deleted has no lag, not its last one for ever.
     for (topic, partition), num_records in lag.items():
         CONSUMER_LAG.labels(topic, str(partition)).set(num_records)
