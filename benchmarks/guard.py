@@ -1,9 +1,10 @@
 """What the guard finds and what it costs honest users: `python -m benchmarks.guard`.
 
 Worlds come from the simulator as files (rooms do not import it); real streams from the public data
-beside the checkout, where there is any.
+beside the checkout, where there is any. Takes some minutes and writes results/guard/guard.json.
 """
 
+import argparse
 import gzip
 import json
 import math
@@ -12,20 +13,28 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from scipy.stats import t
 
 from benchmarks.table import RESULTS
-from streams.guard import Finding, GuardConfig, judge
+from streams.guard import PRAISE, Finding, GuardConfig, judge
 
 ROOT = Path(__file__).resolve().parent.parent
 EVENTS = ROOT.parent / "shared" / "data" / "events"
-SEEDS = range(10)
+SEEDS = range(40)
+"""Not 101 and 102, on which the thresholds were set. A world has one brigade, which is found whole
+or not at all: with 35 or more of them, all found, the interval of their share lies above 0.9."""
+TARGET = "attacked@1"
+RECALL_AIM = 0.9
+SUBTLE = ("sleeper", "drip", "copycat")
 TIME = ("occurred_at", pa.timestamp("us", "UTC"))
 TEXTS = ("response_id", "user_id", "signal", "action", "network")
 REACTIONS = pa.schema([*((name, pa.string()) for name in TEXTS), TIME])
@@ -35,13 +44,13 @@ Z_95 = 1.96
 
 
 def main() -> None:
-    """Measure, print and write results/guard.json."""
-    worlds = [_world(seed) for seed in SEEDS]
-    result: dict[str, object] = {"synthetic": _suite(worlds)}
+    """Measure, print and write results/guard/guard.json."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    result: dict[str, object] = {"synthetic": _suite(_world(seed) for seed in SEEDS)}
     _save(result)
     result["real"] = dict(_real())
     _save(result)
-    result["speed"] = _speed(worlds[0])
+    result["speed"] = _speed(_world(SEEDS[0]))
     _save(result)
     print(json.dumps(result, indent=2))
 
@@ -79,43 +88,119 @@ def tables(lines: Iterable[str]) -> tuple[pa.Table, pa.Table]:
     return pa.Table.from_pylist(reactions, REACTIONS), pa.Table.from_pylist(shown, SHOWN)
 
 
-def _suite(worlds: list[World]) -> dict[str, object]:
+def _suite(worlds: Iterable[World]) -> dict[str, object]:
+    """Who is flagged, by which rule, and how far each kind moves the love rate of its target."""
     caught: Counter[str] = Counter()
     total: Counter[str] = Counter()
-    before, after, clean = [], [], []
+    worst: dict[str, float] = {}
+    num_reached: Counter[str] = Counter()
+    by_rule: dict[str, Counter[str]] = {}
+    moved: dict[str, list[tuple[float, float]]] = {}
+    base, attacked, guarded = [], [], []
     for reactions, shown, truth in worlds:
         findings = judge(reactions, shown, GuardConfig())
         flagged = {finding.user_id for finding in findings}
-        for user, kind in truth.items():
-            total[kind] += 1
-            caught[kind] += user in flagged
-        attackers = {user for user, kind in truth.items() if kind != "honest"}
-        before.append(_love_rate(reactions, shown, set()))
-        after.append(
-            _love_rate(reactions, shown, {f.user_id for f in findings if not f.response_id})
-        )
-        clean.append(_love_rate(reactions, shown, attackers))
-    shares = {kind: _share(caught[kind], total[kind]) for kind in sorted(total)}
-    rates = {"honest": clean, "attacked": before, "guarded": after}
+        for kind in set(truth.values()):
+            users = {user for user, each in truth.items() if each == kind}
+            total[kind] += len(users)
+            caught[kind] += len(users & flagged)
+            share = len(users & flagged) / len(users)
+            num_reached[kind] += share >= RECALL_AIM
+            worst[kind] = (max if kind == "honest" else min)(worst.get(kind, share), share)
+        for rule, user in {(finding.rule, finding.user_id) for finding in findings}:
+            by_rule.setdefault(truth[user], Counter())[rule] += 1
+        rows = _rows(reactions, shown, findings, truth)
+        base.append(_love_rate(rows, {"honest"}, is_guarded=False))
+        attacked.append(_love_rate(rows, set(total), is_guarded=False))
+        guarded.append(_love_rate(rows, set(total), is_guarded=True))
+        groups = {kind: {kind} for kind in sorted(total)} | {"all subtle": set(SUBTLE)}
+        for name, kinds in groups.items():
+            without, with_guard = (
+                _love_rate(rows, kinds | {"honest"}, is_guarded=is_guarded) - base[-1]
+                for is_guarded in (False, True)
+            )
+            moved.setdefault(name, []).append((without, with_guard))
     return {
-        "seeds": len(worlds),
-        "flagged": shares,
+        "seeds": len(base),
+        "flagged": {kind: _share(caught[kind], total[kind]) for kind in sorted(total)},
+        "flagged_in_worst_world": {kind: worst[kind] for kind in sorted(total)},
+        "worlds_where_recall_reached_aim": {
+            kind: _share(num_reached[kind], len(base)) for kind in sorted(total) if kind != "honest"
+        },
+        "flagged_by_rule": {kind: dict(sorted(by_rule[kind].items())) for kind in sorted(by_rule)},
         "love_rate_of_attacked_policy": {
-            name: float(np.mean(values)) for name, values in rates.items()
+            "honest": float(np.mean(base)),
+            "attacked": float(np.mean(attacked)),
+            "guarded": float(np.mean(guarded)),
+        },
+        "shift_of_love_rate": {
+            name: {
+                "unguarded": _mean([each[0] for each in pairs]),
+                "guarded": _mean([each[1] for each in pairs]),
+            }
+            for name, pairs in moved.items()
         },
     }
 
 
-def _love_rate(reactions: pa.Table, shown: pa.Table, without: set[str]) -> float:
-    ours = [
-        row
-        for row in shown.select(["response_id", "user_id", "policy"]).to_pylist()
-        if row["policy"] == "attacked@1" and row["user_id"] not in without
-    ]
-    loved = set(
-        zip(reactions["response_id"].to_pylist(), reactions["user_id"].to_pylist(), strict=True)
-    )
-    return sum((row["response_id"], row["user_id"]) in loved for row in ours) / len(ours)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One exposure of the attacked policy, as a snapshot sees it."""
+
+    kind: str
+    is_loved: bool
+    is_love_out: bool
+    """Its love is quarantined: in a snapshot no positive."""
+    is_out: bool
+    """It is quarantined itself: in no snapshot."""
+
+
+def _rows(
+    reactions: pa.Table, shown: pa.Table, findings: Sequence[Finding], truth: dict[str, str]
+) -> list[Row]:
+    since: dict[tuple[str, str], datetime] = {}
+    for finding in findings:
+        key = (finding.user_id, finding.response_id)
+        since[key] = min(finding.since, since.get(key, finding.since))
+    loved = {(row["response_id"], row["user_id"]): row["occurred_at"] for row in _dicts(reactions)}
+
+    def is_out(user: str, response: str, at: datetime) -> bool:
+        return any((user, each) in since and since[user, each] <= at for each in ("", response))
+
+    rows = []
+    for row in _dicts(shown):
+        if row["policy"] == TARGET:
+            user, response, at = row["user_id"], row["response_id"], row["occurred_at"]
+            tapped = loved.get((response, user))
+            rows.append(
+                Row(
+                    kind=truth[user],
+                    is_loved=tapped is not None,
+                    is_love_out=tapped is not None and is_out(user, response, tapped),
+                    is_out=is_out(user, response, at),
+                )
+            )
+    return rows
+
+
+def _dicts(table: pa.Table) -> list[dict[str, Any]]:
+    names = ["response_id", "user_id", "policy", "occurred_at"]
+    rows: list[dict[str, Any]] = table.select(
+        [name for name in names if name in table.column_names]
+    ).to_pylist()
+    return rows
+
+
+def _love_rate(rows: Sequence[Row], kinds: set[str], *, is_guarded: bool) -> float:
+    ours = [row for row in rows if row.kind in kinds and not (is_guarded and row.is_out)]
+    return sum(row.is_loved and not (is_guarded and row.is_love_out) for row in ours) / len(ours)
+
+
+def _mean(values: Sequence[float]) -> dict[str, float]:
+    """A mean over worlds with its 95 % interval (Student's t)."""
+    mean, num = float(np.mean(values)), len(values)
+    half = float(t.ppf(0.975, num - 1)) * float(np.std(values, ddof=1)) / math.sqrt(num)
+    return {"mean": mean, "low": mean - half, "high": mean + half}
 
 
 def _share(k: int, n: int) -> dict[str, float]:
@@ -182,7 +267,22 @@ def _flagged(reactions: pa.Table, shown: pa.Table) -> dict[str, object]:
         covered = sum(_covers(mine, row) for row in rows)
         flagged = {user for user, _ in mine}
         by_rule[rule] = {"users": len(flagged) / len(users), "reactions": covered / len(rows)}
-    return {"users": len(users), "reactions": len(rows), "by_rule": by_rule}
+    # Only praise by a known user is judged; most rules need exposures, one needs networks.
+    is_judged = [
+        bool(user) and signal in PRAISE and action == "add"
+        for user, signal, action in zip(
+            *(reactions[name].to_pylist() for name in ("user_id", "signal", "action")), strict=True
+        )
+    ]
+    return {
+        "users": len(users),
+        "reactions": len(rows),
+        "judged": sum(is_judged),
+        "exposures": shown.num_rows,
+        "with_network": reactions.num_rows - reactions["network"].null_count,
+        "flagged": _share(len({f.user_id for f in findings}), len(users)),
+        "by_rule": by_rule,
+    }
 
 
 def _covers(mine: dict[tuple[str, str], Finding], row: dict[str, object]) -> bool:

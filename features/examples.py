@@ -110,11 +110,13 @@ def expose(
         WITH answers AS (
             SELECT
                 response_id, user_id,
-                max(occurred_at) FILTER (action = 'add' AND {in_time}) AS added_at,
-                max(occurred_at) FILTER (action = 'remove') AS removed_at,
-                bool_or(action = 'add' AND NOT {in_time}) AS came_late
+                max(occurred_at) FILTER (action = 'add' AND {in_time} AND NOT quarantined)
+                    AS added_at,
+                max(occurred_at) FILTER (action = 'remove' AND NOT quarantined) AS removed_at,
+                bool_or(action = 'add' AND NOT {in_time} AND NOT quarantined) AS came_late,
+                bool_or(quarantined) AS was_distrusted
             FROM reactions JOIN exposures USING (response_id, user_id)
-            WHERE signal = '{signal.name}' AND NOT quarantined
+            WHERE signal = '{signal.name}'
             GROUP BY response_id, user_id)
         SELECT
             exposures.*,
@@ -123,7 +125,9 @@ def expose(
             added_at IS NOT NULL AND NOT {is_on_sql()} AS was_taken_back,
             added_at IS NULL AND coalesce(came_late, false) AS was_too_late,
             shown_at > {mature_at} AS is_young,
-            {distrusted_sql("exposures", "shown_at")} AS is_quarantined,
+            -- A love that does not count is no sign of the contrary either: it is no example at all.
+            coalesce(was_distrusted, false) OR {distrusted_sql("exposures", "shown_at")}
+                AS is_quarantined,
             {is_rater} AS is_rater
         FROM exposures LEFT JOIN answers USING (response_id, user_id)
         ORDER BY shown_at, response_id, user_id"""

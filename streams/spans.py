@@ -8,6 +8,7 @@ Source: W3C Trace Context; OpenTelemetry's semantic conventions for messaging an
 in that a worker's span is the child of the sender's, and that `tracestate` does not travel.
 """
 
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -30,9 +31,13 @@ from streams.tracing import TracingConfig
 
 TRACEPARENT = "traceparent"
 EXPORT_TIMEOUT_S = 3.0
-"""How long the collector may take: also the longest that it holds up a process that stops."""
+"""How long the collector may take for one batch of spans."""
+CLOSE_WAIT_S = 3.0
+"""The longest that a collector holds up a process that stops; by itself the SDK waits for 30 s."""
 QUEUE_SPANS_MAX = 8_192
 """Spans that wait for the collector; more are lost."""
+FLAGS_AT, KEPT_FLAGS = 54, b"13579bdf"
+"""Where the last digit of a `traceparent`'s flags is, and which ones say that the trace is kept."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Place = tuple[str, int, int]
@@ -120,8 +125,10 @@ class Spans:
             ).end(end_ns)
 
     def close(self) -> None:
-        """Export what is left, for EXPORT_TIMEOUT_S at most, and make no more."""
-        self._provider.shutdown()
+        """Export what is left, for CLOSE_WAIT_S at most, and make no more."""
+        closing = threading.Thread(target=self._provider.shutdown, name="spans", daemon=True)
+        closing.start()
+        closing.join(CLOSE_WAIT_S)
 
     def _context(self, traceparent: str) -> Context:
         """The context that it names; an empty one where it names none."""
@@ -130,7 +137,7 @@ class Spans:
     def _kept(self, record: Record) -> Context | None:
         """The context of a record whose trace is kept."""
         for name, value in record.headers:
-            if name == TRACEPARENT and value:
+            if name == TRACEPARENT and value and value[FLAGS_AT : FLAGS_AT + 1] in KEPT_FLAGS:
                 context = self._context(value.decode("ascii", "replace"))
                 sender = get_current_span(context).get_span_context()
                 return context if sender.is_valid and sender.trace_flags.sampled else None

@@ -1,12 +1,14 @@
 """Goal: kcat reads our topics and writes events that become facts, by the commands of events.md.
 
-Method: kcat itself against Apache Kafka and a worker as a process; skipped where kcat is not
-installed.
+Method: kcat itself against Apache Kafka and a worker as a process, by commands of our own and by
+those of the page, word for word but for the topics' names; skipped where kcat is not installed.
 """
 
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -29,6 +31,7 @@ pytestmark = [
 ]
 
 WAIT_S = 60.0
+PAGE = Path(__file__).parents[2] / "docs" / "events.md"
 STRUCTURED = ("-H", "content-type=application/cloudevents+json")
 
 
@@ -77,3 +80,33 @@ def test_kcat_reads_events_and_the_reason_and_bytes_of_dead_letters(config, work
     letters = kcat(config, *read, "-t", config.dead_letters_topic, "-f", "%h\n%s\n\n")
     assert b"reason=malformed_json" in letters
     assert b"\nno event\n" in letters
+
+
+def commands(config: StreamsConfig) -> list[str]:
+    """The shell blocks of the page's section on kcat, with the test's topics for the house's."""
+    _, _, section = PAGE.read_text("utf-8").partition("## With kcat")
+    house = StreamsConfig()
+    for old, new in zip(house.topics, config.topics, strict=True):
+        section = section.replace(f"-t {old} ", f"-t {new} ")
+    return re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
+
+
+@pytest.mark.skipif(shutil.which("jq") is None, reason="jq is not installed, which the page uses")
+def test_the_commands_of_the_page_work_as_they_stand_there(config, worker, tmp_path):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "up.json").write_bytes(msgspec.json.encode({"brokers": config.brokers}))
+    (tmp_path / "reactions.jsonl").write_bytes(encode(reaction("from-a-file")) + b"\n")
+    produce(config, [b"no event"])
+    read, *written = commands(config)
+    said = []
+    for block in (*written, read):
+        shell = ["bash", "-euo", "pipefail", "-c", block]
+        done = subprocess.run(shell, cwd=tmp_path, capture_output=True, timeout=WAIT_S, check=False)
+        assert done.returncode == 0, done.stderr.decode()
+        wait_for(lambda: is_caught_up(config), WAIT_S)
+        said.append(done.stdout)
+    assert len(written) == 2
+    assert reactions(tmp_path) == {"from-a-file": 1, "tap-1": 1}
+    assert dead_letters(tmp_path) == {b"no event": "malformed_json"}
+    assert encode(reaction("from-a-file")) in said[-1].splitlines()
+    assert b"reason=malformed_json" in said[-1]

@@ -7,7 +7,10 @@ from itertools import permutations
 
 import pytest
 
+from features.config import FeaturesConfig
+from features.examples import expose
 from features.views import connect, query
+from streams.signals import SIGNALS
 from tests.features.histories import AFTER, at, erasure, reaction, shown, store_all, verdict
 
 LOVE = [
@@ -106,3 +109,13 @@ def test_what_stands_says_by_which_rule_and_why(tmp_path):
     store_all(tmp_path, [verdict("u", seconds=200), verdict("u", seconds=200)])
     (row,) = query(tmp_path, "SELECT * FROM quarantine").to_pylist()
     assert (row["rule"], row["rule_version"], row["evidence"]) == ("burst", 1, '{"taps":40}')
+
+
+def test_an_exposure_whose_love_does_not_count_is_no_example_of_not_being_loved(tmp_path):
+    store_all(tmp_path, [*LOVE, verdict("u", response_id="r1", since=5, seconds=200)])
+    with connect(tmp_path, as_of=AFTER) as connection:
+        found = expose(connection, FeaturesConfig(root=tmp_path), SIGNALS["love"], AFTER)
+    rows = {(row["response_id"], row["user_id"]): row for row in found.to_pylist()}
+    assert {key for key, row in rows.items() if row["is_quarantined"]} == {("r1", "u")}
+    assert rows["r2", "u"]["is_on"]
+    assert rows["r1", "v"]["is_on"]
