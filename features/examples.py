@@ -125,7 +125,7 @@ def expose(
             added_at IS NOT NULL AND NOT {is_on_sql()} AS was_taken_back,
             added_at IS NULL AND coalesce(came_late, false) AS was_too_late,
             shown_at > {mature_at} AS is_young,
-            -- A love that does not count is no sign of the contrary either: it is no example at all.
+            -- A love that does not count is no sign of the contrary: it is no example.
             coalesce(was_distrusted, false) OR {distrusted_sql("exposures", "shown_at")}
                 AS is_quarantined,
             {is_rater} AS is_rater

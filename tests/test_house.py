@@ -31,6 +31,7 @@ HOUSE = tuple(room for room in MAY_IMPORT if room not in ("simulator", "benchmar
 
 HOMES = {
     "faust": ("streams/",),
+    "opentelemetry": ("streams/",),
     "mode": ("streams/",),
     "kafka": ("streams/",),
     "aiokafka": ("streams/",),
