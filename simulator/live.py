@@ -215,7 +215,11 @@ async def live(config: LiveConfig, on_progress: Callable[[Tally], None]) -> dict
                     )
                     for _ in range(min(config.concurrency, config.users)):
                         tasks.create_task(crowd.fill_slot())
-            except* ApiGone as gone:
+            except BaseExceptionGroup as group:
+                # Not `except*`: before Python 3.11.4 what is raised in it is wrapped in a group.
+                gone, others = group.split(ApiGone)
+                if gone is None or others is not None:
+                    raise
                 raise ApiGone(str(_first(gone))) from None
             finally:
                 ticker.cancel()
