@@ -12,8 +12,8 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -44,7 +44,7 @@ from streams.errors import Unavailable
 from streams.events import new_id
 
 with lean_imports():
-    from feast.infra.key_encoding_utils import serialize_entity_key
+    from feast.infra.key_encoding_utils import deserialize_entity_key, serialize_entity_key
     from feast.protos.feast.types.EntityKey_pb2 import EntityKey as EntityKeyProto
     from feast.protos.feast.types.Value_pb2 import Value
 
@@ -97,13 +97,25 @@ class OnlineStore:
 
     def remove_users(self, ids: Sequence[str]) -> None:
         """Delete the rows of these users, so that not even their bytes are left in the file."""
-        table = f'"{PROJECT}_{USER_HISTORY}"'
-        keys = [(_entity_key("user_id", user_id),) for user_id in ids]
+        with self._removing() as database:
+            _delete(database, USER_HISTORY, [_entity_key("user_id", user_id) for user_id in ids])
+
+    def remove_others(self, view: str, supported: Collection[str]) -> int:
+        """Delete the rows of all but these ids, in the same way; gives how many ids."""
+        with self._removing() as database:
+            stored = database.execute(f"SELECT DISTINCT entity_key FROM {_table(view)}").fetchall()
+            gone = [key for (key,) in stored if _id_of(key) not in supported]
+            _delete(database, view, gone)
+        return len(gone)
+
+    @contextmanager
+    def _removing(self) -> Iterator[sqlite3.Connection]:
+        """The database below Feast, for one transaction that leaves nothing of what it deletes."""
         try:
             with self._lock, closing(sqlite3.connect(self._path, timeout=BUSY_WAIT_S)) as database:
                 database.execute("PRAGMA secure_delete = ON")
                 with database:
-                    database.executemany(f"DELETE FROM {table} WHERE entity_key = ?", keys)
+                    yield database
                 database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.OperationalError as fault:
             raise Unavailable(f"cannot remove online features: {fault}") from fault
@@ -245,6 +257,7 @@ class OnlinePusher:
             if not news:
                 return 0
             users = pc.unique(pa.chunked_array(c for t in news.values() for c in t[0].chunks))
+            erased = set(news["erasures"]["user_id"].to_pylist()) if "erasures" in news else set()
             num_rows = 0
             with connect_store(self._store, root=self._config.root, as_of=None) as connection:
                 for first in range(0, len(users), PUSH_USERS_MAX):
@@ -253,10 +266,11 @@ class OnlinePusher:
                     if rows.num_rows:
                         online.write(USER_HISTORY, rows)
                     num_rows += rows.num_rows
-                    known = pa.array(rows["user_id"].to_pylist(), pa.string())
-                    gone = pc.filter(touched, pc.invert(pc.is_in(touched, known)))
-                    if len(gone):
-                        online.remove_users(gone.to_pylist())
+                    # Nothing else takes a row away; who has none for now never had one.
+                    if gone := erased.intersection(touched.to_pylist()).difference(
+                        rows["user_id"].to_pylist()
+                    ):
+                        online.remove_users(sorted(gone))
                 policies = connection.sql(self._current("policy")).to_arrow_table()
                 if policies.num_rows:
                     online.write(POLICY_STATS, policies)
@@ -288,6 +302,21 @@ def _write_source(config: FeaturesConfig, connection: duckdb.DuckDBPyConnection,
     quoted = str(beside).replace("'", "''")
     connection.execute(f"COPY ({sql}) TO '{quoted}' (FORMAT parquet, COMPRESSION zstd)")
     os.replace(beside, path)
+
+
+def _table(view: str) -> str:
+    """Feast's table of a view in its SQLite store."""
+    return f'"{PROJECT}_{view}"'
+
+
+def _delete(database: sqlite3.Connection, view: str, keys: Sequence[bytes]) -> None:
+    rows = [(key,) for key in keys]
+    database.executemany(f"DELETE FROM {_table(view)} WHERE entity_key = ?", rows)
+
+
+def _id_of(entity_key: bytes) -> str:
+    (value,) = deserialize_entity_key(entity_key, entity_key_serialization_version=3).entity_values
+    return str(value.string_val)
 
 
 def _entity_key(join_key: str, value: str) -> bytes:

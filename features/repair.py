@@ -6,24 +6,17 @@ online store holds afterwards is a function of the facts alone.
 """
 
 import logging
-import sqlite3
-from collections.abc import Collection
-from contextlib import closing
 
 import pyarrow as pa
 
 from features.config import FeaturesConfig
-from features.definitions import POLICY_STATS, PROJECT, USER_HISTORY, feast_folder
+from features.definitions import POLICY_STATS, USER_HISTORY, feast_folder
 from features.durable import lock
 from features.history import EntityKey, current_sql
-from features.lean import lean_imports
 from features.offline import OFFLINE_STORES
-from features.online import BUSY_WAIT_S, OnlineStore
+from features.online import OnlineStore
 from features.views import connect_store
 from streams.errors import Unavailable
-
-with lean_imports():
-    from feast.infra.key_encoding_utils import deserialize_entity_key
 
 logger = logging.getLogger(__name__)
 
@@ -56,27 +49,8 @@ def repair_online(config: FeaturesConfig) -> int:
                         online.write(view, pa.Table.from_batches([batch]))
                         supported.update(batch[key].to_pylist())
                 num_rows += len(supported)
-                num_removed += _remove_others(config, view, supported)
+                num_removed += online.remove_others(view, supported)
     except OSError as fault:
         raise Unavailable(f"cannot repair online features: {fault.strerror}") from fault
     logger.info("online features repaired", extra={"rows": num_rows, "removed": num_removed})
     return num_rows
-
-
-def _remove_others(config: FeaturesConfig, view: str, supported: Collection[str]) -> int:
-    """Remove the rows of ids that no fact supports; gives how many ids."""
-    table = f'"{PROJECT}_{view}"'
-    path = feast_folder(config.root) / "online.db"
-    try:
-        with closing(sqlite3.connect(path, timeout=BUSY_WAIT_S)) as database, database:
-            stored = database.execute(f"SELECT DISTINCT entity_key FROM {table}").fetchall()
-            gone = [(key,) for (key,) in stored if _id_of(key) not in supported]
-            database.executemany(f"DELETE FROM {table} WHERE entity_key = ?", gone)
-    except sqlite3.OperationalError as fault:
-        raise Unavailable(f"cannot remove online features: {fault}") from fault
-    return len(gone)
-
-
-def _id_of(entity_key: bytes) -> str:
-    (value,) = deserialize_entity_key(entity_key, entity_key_serialization_version=3).entity_values
-    return str(value.string_val)

@@ -81,7 +81,7 @@ class Pipeline:
                 ids = facts.ids.setdefault(place, set())
             try:
                 if record.timestamp_ms != stamp_ms:  # Neighbours often share a millisecond.
-                    known_at = _known_at(record.timestamp_ms)
+                    known_at = known_at_of(record.timestamp_ms)
                     stamp_ms = record.timestamp_ms
                 event, num_unknown = decode_counting(
                     record.value, record.headers, known_at=known_at, config=self._config
@@ -132,7 +132,7 @@ class Pipeline:
         self._seen.forget((topic, partition))
 
 
-def _known_at(timestamp_ms: int) -> datetime:
+def known_at_of(timestamp_ms: int) -> datetime:
     """The record's time. Raises BadEvent for one that no clock shows."""
     if timestamp_ms < 0:
         raise BadEvent("absurd_time", f"saw record timestamp {timestamp_ms} ms; it must be >= 0")
@@ -146,7 +146,7 @@ def _known_at(timestamp_ms: int) -> datetime:
 
 def _dead_letter(record: Record, error: BadEvent) -> DeadLetter:
     try:
-        known_at = _known_at(record.timestamp_ms)
+        known_at = known_at_of(record.timestamp_ms)
     except BadEvent:
         known_at = EPOCH  # The timestamp itself is what was wrong with it.
     return DeadLetter(

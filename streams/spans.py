@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -26,7 +25,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from streams.codec import decode, topic_of
 from streams.config import StreamsConfig
 from streams.events import Event
-from streams.pipeline import Facts, Record
+from streams.pipeline import Facts, Record, known_at_of
 from streams.tracing import TracingConfig
 
 TRACEPARENT = "traceparent"
@@ -38,7 +37,6 @@ QUEUE_SPANS_MAX = 8_192
 """Spans that wait for the collector; more are lost."""
 FLAGS_AT, KEPT_FLAGS = 54, b"13579bdf"
 """Where the last digit of a `traceparent`'s flags is, and which ones say that the trace is kept."""
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Place = tuple[str, int, int]
 """(topic, partition, offset)."""
@@ -166,7 +164,7 @@ class Spans:
 
     def _event(self, record: Record) -> Event:
         """The event of a record that was not refused."""
-        known_at = EPOCH + timedelta(milliseconds=record.timestamp_ms)
+        known_at = known_at_of(record.timestamp_ms)
         return decode(record.value, record.headers, known_at=known_at, config=self._streams)
 
 

@@ -8,7 +8,6 @@ and 532 tell of, as near as they can be made on purpose, and some neighbours of 
 import asyncio
 import json
 import logging
-import subprocess
 import sys
 import threading
 import time
@@ -31,7 +30,7 @@ from streams.agents import make_app
 from streams.config import StreamsConfig
 from streams.transport import ChunkConsumer, ChunkThread
 from streams.worker import Sink, run_worker
-from tests.streams.worker_rig import ROOT, START_WAIT_S, FileSink, RunningWorker, wait_for
+from tests.streams.worker_rig import FileSink, RunningWorker, launch
 
 NEVER_S = 1e9
 
@@ -63,22 +62,9 @@ def start_silent(config: StreamsConfig, folder: Path, dials: Dials) -> RunningWo
         "ready": str(ready),
     }
     told.write_text(json.dumps(rig))
-    log = folder / f"{name}.log"
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.streams.silent_rig", str(told)],
-            cwd=ROOT,
-            stdout=out,
-            stderr=out,
-        )
-    worker = RunningWorker(process=process, log=log)
-    try:
-        wait_for(lambda: ready.exists() or process.poll() is not None, START_WAIT_S)
-    except TimeoutError:
-        worker.kill()
-        raise
+    worker = launch("tests.streams.silent_rig", told, ready)
     if not ready.exists():
-        raise ChildProcessError(f"it ended at once: {log.read_text()}")
+        raise ChildProcessError(f"it ended at once: {worker.log.read_text()}")
     return worker
 
 

@@ -114,14 +114,20 @@ def start_worker(
         "append_s": append_s,
         "fault": fault,
     }
-    (folder / f"{name}.json").write_text(json.dumps(rig))
-    log = folder / f"{name}.log"
+    told = folder / f"{name}.json"
+    told.write_text(json.dumps(rig))
+    worker = launch("tests.streams.worker_rig", told, ready)
+    if not fault:
+        assert ready.exists(), worker.log.read_text()
+    return worker
+
+
+def launch(module: str, told: Path, ready: Path) -> RunningWorker:
+    """Run a rig by the file that tells it what to do, until it is ready or has ended."""
+    log = told.with_suffix(".log")
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.streams.worker_rig", str(folder / f"{name}.json")],
-            cwd=ROOT,
-            stdout=out,
-            stderr=out,
+            [sys.executable, "-m", module, str(told)], cwd=ROOT, stdout=out, stderr=out
         )
     worker = RunningWorker(process=process, log=log)
     try:
@@ -129,8 +135,6 @@ def start_worker(
     except TimeoutError:
         worker.kill()
         raise
-    if not fault:
-        assert ready.exists(), log.read_text()
     return worker
 
 
