@@ -41,6 +41,29 @@ def write_durably(path: Path, data: bytes | memoryview) -> None:
     write_all_durably([(path, data)])
 
 
+@contextlib.contextmanager
+def written_durably(path: Path) -> Iterator[Path]:
+    """Gives a name to write one large file to; when the block ends it is on disk as `path`.
+
+    If the block raises, nothing is left behind.
+    """
+    make_folder(path.parent)
+    beside = path.parent / f"{PARTIAL_PREFIX}{new_id()}"
+    try:
+        yield beside
+        descriptor = os.open(beside, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(beside, path)
+        sync_folder(path.parent)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
+        raise
+
+
 def make_folder(folder: Path) -> None:
     """Make a folder and those above it, so that they outlive a crash."""
     if folder.is_dir():

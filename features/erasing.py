@@ -20,6 +20,7 @@ from features.durable import lock
 from features.offline import OFFLINE_STORES
 from features.offline.parquet import needles_of
 from features.online import open_online
+from features.tallies import Tallies, tallies_path
 from features.views import connect_store
 
 NOT_SEARCHED = ("kafka", "cache")
@@ -86,6 +87,7 @@ def forget_user(config: FeaturesConfig, user_id: str) -> Forgotten:
     if feast.is_dir():
         with lock(feast / ".push.lock"):
             open_online(root).remove_users([user_id])
+            Tallies(tallies_path(root)).remove([user_id])
         with lock(feast / ".sources.lock"):
             for path in (feast / "sources").glob("*.parquet"):
                 path.unlink()  # Whoever asks has it written anew.

@@ -24,6 +24,8 @@ COUNTS: Sequence[str] = ("num_shown", *(f"num_{name}" for name in SIGNALS))
 """Exposures, and signals that stand, by name."""
 RATES: Sequence[str] = tuple(f"{name}_rate_smoothed" for name in SIGNALS)
 """(num_<signal> + strength * rate) / (num_shown + strength), of FeaturesConfig.prior_*."""
+CLOCKS: Sequence[str] = ("last_shown_at", "event_timestamp", "created_timestamp")
+"""Times of a tally: of the latest exposure, of the latest change, when that was known."""
 TIME_TYPE = SQL_TYPES[TIME]
 
 
@@ -63,37 +65,51 @@ def history_sql(key: EntityKey, *, strength: float, rate: float) -> str:
         ORDER BY {key}, event_timestamp"""
 
 
-def current_sql(key: EntityKey, *, strength: float, rate: float, users: str | None = None) -> str:
-    """The last row of each key's history, by the fold alone: what an online store serves.
+def tallies_sql(*, users: str | None = None) -> str:
+    """One row per user and policy that was shown to them: what of it stands, by the fold alone.
 
-    With `users`, a relation of user_id, only theirs, from their exposures only.
+    Columns: user_id, policy, COUNTS, last_shown_at, event_timestamp (of the latest exposure or
+    change of mind), created_timestamp (when the latest of these was known). With `users`, a
+    relation of user_id, only theirs. Sums and maxima of these rows are those of a user or a policy.
     """
     counts = ", ".join(
         f"count(*) FILTER (signal = '{name}' AND is_on) AS num_{name}" for name in SIGNALS
     )
-    totals = ", ".join(f"coalesce({name}, 0) AS {name}" for name in COUNTS)
+    totals = ", ".join(f"coalesce({name}, 0)::BIGINT AS {name}" for name in COUNTS)
     return f"""
         WITH exposures AS ({exposures_sql("raw_shown", users=users)}),
         shown AS (
             SELECT
-                {key}, count(*) AS num_shown,
+                user_id, policy, count(*) AS num_shown,
                 max(shown_at) AS last_shown_at, max(known_at) AS known_at
-            FROM exposures GROUP BY {key}),
+            FROM exposures GROUP BY user_id, policy),
         answers AS (
             SELECT
-                {key}, {counts},
+                user_id, policy, {counts},
                 max(greatest(added_at, removed_at)) AS answered_at,
                 max(folded.known_at) AS known_at
             FROM (SELECT *, {is_on_sql()} AS is_on FROM ({folded_sql(_of("raw_reactions", users))}))
                 AS folded
             JOIN exposures USING (response_id, user_id)
-            GROUP BY {key}),
-        current AS (
-            SELECT
-                {key}, {totals}, last_shown_at,
-                greatest(last_shown_at, answered_at) AS event_timestamp,
-                greatest(shown.known_at, answers.known_at) AS created_timestamp
-            FROM shown LEFT JOIN answers USING ({key}))
+            GROUP BY user_id, policy)
+        SELECT
+            user_id, policy, {totals}, last_shown_at,
+            greatest(last_shown_at, answered_at) AS event_timestamp,
+            greatest(shown.known_at, answers.known_at) AS created_timestamp
+        FROM shown LEFT JOIN answers USING (user_id, policy)"""
+
+
+def current_sql(key: EntityKey, *, strength: float, rate: float, tallies: str | None = None) -> str:
+    """The last row of each key's history, by the fold alone: what an online store serves.
+
+    `tallies` is a relation with the columns of `tallies_sql`; by default it is computed.
+    """
+    totals = ", ".join(f"sum({name}) AS {name}" for name in COUNTS)
+    latest = ", ".join(f"max({name}) AS {name}" for name in CLOCKS)
+    return f"""
+        WITH current AS (
+            SELECT {key}, {totals}, {latest}
+            FROM {tallies or f"({tallies_sql()})"} GROUP BY {key})
         {_select(key, "current", strength, rate)}
         ORDER BY {key}"""
 

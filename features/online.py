@@ -20,6 +20,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
+from prometheus_client import Gauge
 
 from features.config import FeaturesConfig
 from features.definitions import (
@@ -34,11 +35,12 @@ from features.definitions import (
     source_path,
     source_schema,
 )
-from features.durable import PARTIAL_PREFIX, lock, write_durably
-from features.history import EntityKey, current_sql, history_sql, label_changes_sql
+from features.durable import PARTIAL_PREFIX, lock
+from features.history import EntityKey, current_sql, history_sql, label_changes_sql, tallies_sql
 from features.lean import lean_imports
 from features.offline import OFFLINE_STORES
 from features.offline.base import OfflineStore
+from features.tallies import Tallies, tallies_path
 from features.views import connect_store
 from streams.errors import Unavailable
 from streams.events import new_id
@@ -50,8 +52,12 @@ with lean_imports():
 
 logger = logging.getLogger(__name__)
 
-PUSH_USERS_MAX = 5_000
-"""Users whose rows are computed and pushed at a time; it bounds memory."""
+PUSH_USERS_MAX = 50_000
+"""Users whose rows are computed at a time: each time, all facts are looked through."""
+PUSH_MEMORY_MB = 256
+"""What DuckDB may use to compute them; the rest goes to its temporary files."""
+WRITE_ROWS_MAX = 5_000
+"""Rows that are given to Feast at a time: it makes some kilobytes of each."""
 PUSH_SHARE_MAX = 0.1
 """Share of its time that a worker spends on pushing: after a slow push it rests nine times as long.
 Online rows of a large store are then older, and the stream is not held up."""
@@ -228,13 +234,16 @@ class OnlinePusher:
         self._store = store
         self._clock = clock
         self._folder = feast_folder(config.root)
+        self._tallies = Tallies(tallies_path(config.root))
         self._resume_at = 0.0
+        self._fresh_at = clock()
+        _freshness().set_function(lambda: self._clock() - self._fresh_at)
 
     def push(self) -> int:
         """Push the rows of users concerned by new facts, and of all policies; gives rows pushed.
 
-        What is new is remembered in a file beside the online store: a worker that died between
-        storing and pushing leaves the rest to whoever pushes next. Raises Unavailable.
+        What is new is remembered beside the tallies: a worker that died between storing and
+        pushing leaves the rest to whoever pushes next. Raises Unavailable.
         """
         if self._clock() < self._resume_at:
             return 0
@@ -242,6 +251,7 @@ class OnlinePusher:
             online = open_online(self._config.root.absolute())
             started_at = self._clock()
             num_rows = self._push(online)
+            self._fresh_at = started_at
         except OSError as fault:
             raise Unavailable(f"cannot push online features: {fault.strerror}") from fault
         took_s = self._clock() - started_at
@@ -250,43 +260,70 @@ class OnlinePusher:
         return num_rows
 
     def _push(self, online: OnlineStore) -> int:
-        mark = self._folder / "pushed.json"
         with lock(self._folder / ".push.lock"):
-            seen = mark.read_text("utf-8") if mark.is_file() else ""
-            news, seen = self._store.news(seen)
+            news, mark = self._store.news(self._tallies.mark())
             if not news:
                 return 0
             users = pc.unique(pa.chunked_array(c for t in news.values() for c in t[0].chunks))
             erased = set(news["erasures"]["user_id"].to_pylist()) if "erasures" in news else set()
             num_rows = 0
-            with connect_store(self._store, root=self._config.root, as_of=None) as connection:
+            with connect_store(
+                self._store, root=self._config.root, as_of=None, memory_mb=PUSH_MEMORY_MB
+            ) as connection:
                 for first in range(0, len(users), PUSH_USERS_MAX):
                     touched = users.slice(first, PUSH_USERS_MAX)
                     rows = self._user_rows(connection, touched)
-                    if rows.num_rows:
-                        online.write(USER_HISTORY, rows)
+                    for start in range(0, rows.num_rows, WRITE_ROWS_MAX):
+                        online.write(USER_HISTORY, rows.slice(start, WRITE_ROWS_MAX))
                     num_rows += rows.num_rows
                     # Nothing else takes a row away; who has none for now never had one.
                     if gone := erased.intersection(touched.to_pylist()).difference(
                         rows["user_id"].to_pylist()
                     ):
                         online.remove_users(sorted(gone))
-                policies = connection.sql(self._current("policy")).to_arrow_table()
+                policies = self._rows(connection, "policy", self._tallies.by_policy())
                 if policies.num_rows:
                     online.write(POLICY_STATS, policies)
-            write_durably(mark, seen.encode())
+                if erased:  # A policy may have been shown to nobody else.
+                    online.remove_others(POLICY_STATS, policies["policy"].to_pylist())
+            self._tallies.keep_mark(mark)
         return num_rows + int(policies.num_rows)
 
     def _user_rows(self, connection: duckdb.DuckDBPyConnection, users: pa.Array) -> pa.Table:
-        """The rows of those of these users of whom facts are left."""
-        connection.register("touched", pa.table({"user_id": users}))
-        found = connection.sql(self._current("user_id", users="touched")).to_arrow_table()
-        connection.unregister("touched")
-        return found.cast(source_schema(USER_HISTORY))
+        """The rows of those of these users of whom facts are left; their tallies are kept."""
+        with _registered(connection, "touched", pa.table({"user_id": users})):
+            tallies = connection.sql(tallies_sql(users="touched")).to_arrow_table()
+        self._tallies.replace(users.to_pylist(), tallies)
+        return self._rows(connection, "user_id", tallies)
 
-    def _current(self, key: EntityKey, *, users: str | None = None) -> str:
+    def _rows(
+        self, connection: duckdb.DuckDBPyConnection, key: EntityKey, tallies: pa.Table
+    ) -> pa.Table:
         strength, rate = self._config.prior_strength, self._config.prior_rate
-        return current_sql(key, strength=strength, rate=rate, users=users)
+        with _registered(connection, "tallies", tallies):
+            found = connection.sql(
+                current_sql(key, strength=strength, rate=rate, tallies="tallies")
+            ).to_arrow_table()
+        return found.cast(source_schema(USER_HISTORY if key == "user_id" else POLICY_STATS))
+
+
+@functools.cache
+def _freshness() -> Gauge:
+    """Made by the first pusher: a process that pushes nothing has no freshness to show."""
+    return Gauge(
+        "rluf_feature_freshness_seconds",
+        "Age of the moment up to which all durable facts are in the online features",
+    )
+
+
+@contextmanager
+def _registered(connection: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> Iterator[None]:
+    """Let SQL read a table under a name for a while."""
+    connection.register(name, rows)
+    try:
+        yield
+    finally:
+        connection.unregister(name)
 
 
 def _write_source(config: FeaturesConfig, connection: duckdb.DuckDBPyConnection, view: str) -> None:

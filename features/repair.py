@@ -12,9 +12,10 @@ import pyarrow as pa
 from features.config import FeaturesConfig
 from features.definitions import POLICY_STATS, USER_HISTORY, feast_folder
 from features.durable import lock
-from features.history import EntityKey, current_sql
+from features.history import EntityKey, current_sql, tallies_sql
 from features.offline import OFFLINE_STORES
-from features.online import OnlineStore
+from features.online import PUSH_MEMORY_MB, OnlineStore
+from features.tallies import Tallies, tallies_path
 from features.views import connect_store
 from streams.errors import Unavailable
 
@@ -35,14 +36,25 @@ def repair_online(config: FeaturesConfig) -> int:
         num_rows = num_removed = 0
         with (
             lock(feast_folder(config.root) / ".push.lock"),
-            connect_store(store, root=config.root, as_of=None) as connection,
+            connect_store(
+                store, root=config.root, as_of=None, memory_mb=PUSH_MEMORY_MB
+            ) as connection,
         ):
+            connection.execute(f"CREATE TABLE tallies AS {tallies_sql()}")
+            Tallies(tallies_path(config.root)).replace_all(
+                connection.sql("FROM tallies").to_arrow_reader(REPAIR_ROWS_MAX)
+            )
             keys: tuple[tuple[str, EntityKey], ...] = (
                 (USER_HISTORY, "user_id"),
                 (POLICY_STATS, "policy"),
             )
             for view, key in keys:
-                sql = current_sql(key, strength=config.prior_strength, rate=config.prior_rate)
+                sql = current_sql(
+                    key,
+                    strength=config.prior_strength,
+                    rate=config.prior_rate,
+                    tallies="tallies",
+                )
                 supported: set[str] = set()
                 for batch in connection.sql(sql).to_arrow_reader(REPAIR_ROWS_MAX):
                     if batch.num_rows:

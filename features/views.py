@@ -67,9 +67,10 @@ def query(root: Path, sql: str, as_of: datetime | None = None) -> pa.Table:
 
 
 def connect_store(
-    store: OfflineStore, *, root: Path, as_of: datetime | None
+    store: OfflineStore, *, root: Path, as_of: datetime | None, memory_mb: int | None = None
 ) -> duckdb.DuckDBPyConnection:
-    """The same as `connect` over a given store.
+    """The same as `connect` over a given store; `memory_mb` is what DuckDB may use before it turns
+    to temporary files (None: 80 % of the machine's).
 
     Beside the views there are raw_shown and raw_reactions, which hold the same facts, some of them
     several times, and cost less where that does not matter; raw_reactions without those that are
@@ -85,6 +86,9 @@ def connect_store(
         }
     )
     connection.execute("SET TimeZone = 'UTC'")
+    if memory_mb is not None:
+        connection.execute(f"SET memory_limit = '{memory_mb}MiB'")
+        connection.execute("SET preserve_insertion_order = false")
     until = "" if as_of is None else f"WHERE known_at <= {time_sql(as_of)}"
     for kind in SCHEMAS:
         store.scan(connection, kind, as_of=as_of).create_view(f"stored_{kind}")

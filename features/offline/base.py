@@ -51,8 +51,8 @@ class OfflineStore(Protocol):
     def news(self, mark: Mark) -> tuple[Mapping[Kind, pa.Table], Mark]:
         """Who is concerned by facts appended since `mark`, and the mark for the next time.
 
-        Gives the column user_id of shown, reactions, erasures and verdicts. At least once: rows may
-        come again.
+        Gives the user_id of shown, reactions, erasures and verdicts, not every fact's but every
+        user's. At least once: they may come again.
         """
 
     def compact(self, *, files_min: int) -> Compaction:

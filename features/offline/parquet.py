@@ -14,7 +14,7 @@ import errno
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -25,7 +25,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from features.config import FeaturesConfig
-from features.durable import PARTIAL_PREFIX, lock, sync_folder, write_all_durably
+from features.durable import (
+    PARTIAL_PREFIX,
+    lock,
+    sync_folder,
+    write_all_durably,
+    written_durably,
+)
 from features.offline.base import Compaction, Mark
 from features.tables import SCHEMAS, SQL_TYPES, Fact, Kind, empty_sql, to_table
 from streams.errors import Unavailable
@@ -39,7 +45,12 @@ TIER_BYTES = (1 << 20, 16 << 20)
 """Files of like size are merged: those below the first, then those below the second. A row is thus
 rewritten about twice, however many there are."""
 MERGE_BYTES_MAX = 64 << 20
-"""The most that is merged into one file, as compressed; it bounds the memory that merging takes."""
+"""The most that is merged into one file, as compressed."""
+PIECE_ROWS_MAX = 16_384
+GROUP_ROWS_MIN = 131_072
+GROUP_BYTES_MAX = 32 << 20
+"""Rows that are read at a time, and rows or bytes that make one row group of a merged file: they
+bound the memory that merging takes."""
 MARK_MARGIN_S = 60.0
 """A file may appear this long after the time written in it: that of a slow sync."""
 PARTIAL_AGE_S = 3600.0
@@ -131,7 +142,8 @@ class ParquetStore:
                 known = {name for name, ns in ages.items() if ns < until_ns or name in done}
                 for name in sorted(folder.parts - known):
                     if not folder.replaced.get(name, frozenset(("",))) <= known:
-                        tables.append(pq.read_table(folder.path / name, columns=["user_id"]))
+                        users = pq.read_table(folder.path / name, columns=["user_id"])
+                        tables.append(users.group_by("user_id").aggregate([]))
                 recent += [name for name, ns in ages.items() if ns >= next_until_ns]
             if tables:
                 news[kind] = pa.concat_tables(tables)
@@ -145,9 +157,9 @@ class ParquetStore:
                 for folder in self._folders(kind):
                     num_deleted += self._sweep(folder, grace_s=self._grace_s)
                     for names in _alike(folder, files_min):
-                        tables = [pq.read_table(folder.path / name) for name in names]
-                        merged = pa.concat_tables(tables, promote_options="default")
-                        self._replace(folder.path, names, merged)
+                        paths = [folder.path / name for name in names]
+                        schema = pa.unify_schemas([pq.read_schema(path) for path in paths])
+                        self._replace(folder.path, names, schema, _pieces(paths))
                         num_merged += len(names)
             num_files = sum(
                 len(folder.visible) for kind in SCHEMAS for folder in self._folders(kind)
@@ -164,17 +176,11 @@ class ParquetStore:
             until = self._erased_until()
             num_removed = 0
             for kind in _OF_USERS if until else ():
-                for folder, name, table in self._read(kind):
-                    kept = table.filter(pc.invert(_is_erased(table, until)))
-                    if kept.num_rows < table.num_rows:
-                        self._replace(folder, [name], kept)
-                        is_counted = kind != "verdicts"
-                        num_removed += (table.num_rows - kept.num_rows) * is_counted
+                num_rows = self._keep(kind, lambda rows: pc.invert(_is_erased(rows, until)))
+                num_removed += num_rows * (kind != "verdicts")
             needles = [needle for user_id in until for needle in needles_of(user_id)]
-            for folder, name, table in self._read("dead_letters") if until else ():
-                kept = table.filter(pa.array(_names_none(table, needles), pa.bool_()))
-                if kept.num_rows < table.num_rows:
-                    self._replace(folder, [name], kept)
+            if until:
+                self._keep("dead_letters", lambda letters: _names_none(letters, needles))
             for kind in SCHEMAS if until else ():
                 for each in self._folders(kind):
                     self._sweep(each, grace_s=0.0, partial_age_s=ERASE_PARTIAL_AGE_S)
@@ -183,11 +189,22 @@ class ParquetStore:
     def _erased_until(self) -> dict[str, datetime]:
         """Until when each user who asked for it is forgotten."""
         until: dict[str, datetime] = {}
-        for _, _, table in self._read("erasures"):
-            for row in table.select(["user_id", "occurred_at"]).to_pylist():
-                user = row["user_id"]
-                until[user] = max(until.get(user, row["occurred_at"]), row["occurred_at"])
+        for path in self._visible("erasures"):
+            for rows in _pieces([path], columns=["user_id", "occurred_at"]):
+                for user, at in zip(*(column.to_pylist() for column in rows), strict=True):
+                    until[user] = max(until.get(user, at), at)
         return until
+
+    def _keep(self, kind: Kind, is_kept: Callable[[pa.Table], pa.Array]) -> int:
+        """Write those files anew that hold other rows too; gives how many rows they lost."""
+        num_removed = 0
+        for path in self._visible(kind):
+            num_lost = sum(pc.sum(pc.invert(is_kept(rows))).as_py() for rows in _pieces([path]))
+            if num_lost:
+                kept = (rows.filter(is_kept(rows)) for rows in _pieces([path]))
+                self._replace(path.parent, [path.name], pq.read_schema(path), kept)
+                num_removed += num_lost
+        return num_removed
 
     def folders(self) -> Sequence[Path]:
         """The folder of the store."""
@@ -200,16 +217,22 @@ class ParquetStore:
             return []
         return [_look(Path(day)) for day in days]
 
-    def _read(self, kind: Kind) -> Iterable[tuple[Path, str, pa.Table]]:
-        for folder in self._folders(kind):
-            for name in folder.visible:
-                yield folder.path, name, pq.read_table(folder.path / name)
+    def _visible(self, kind: Kind) -> list[Path]:
+        return [f.path / name for f in self._folders(kind) for name in f.visible]
 
-    def _replace(self, folder: Path, names: Sequence[str], table: pa.Table) -> None:
-        """Put `table` in place of the files: first it appears, then they are hidden."""
+    def _replace(
+        self, folder: Path, names: Sequence[str], schema: pa.Schema, pieces: Iterable[pa.Table]
+    ) -> None:
+        """Put the rows of `pieces` in place of the files: first they appear, then the files are
+        hidden. Columns that a piece lacks are NULL."""
         stem = f"part-{new_id()}"
         try:
-            write_all_durably([(folder / f"{stem}{MERGED}", _serialize(table))])
+            with (
+                written_durably(folder / f"{stem}{MERGED}") as path,
+                pq.ParquetWriter(path, schema, compression=CODEC) as writer,
+            ):
+                for rows in _gathered(pieces):
+                    writer.write_table(_with_columns(rows, schema))
             write_all_durably([(folder / f"{stem}{REPLACES}", "\n".join(names).encode())])
         except OSError as fault:
             raise Unavailable(_explain(fault, self._root)) from fault
@@ -274,6 +297,35 @@ def _alike(folder: _Folder, files_min: int) -> Iterable[list[str]]:
             yield group
 
 
+def _pieces(paths: Sequence[Path], columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+    """The rows of the files, one after the other, some at a time."""
+    for path in paths:
+        with pq.ParquetFile(path, memory_map=False) as file:
+            for batch in file.iter_batches(PIECE_ROWS_MAX, columns=columns):
+                yield pa.Table.from_batches([batch])
+
+
+def _gathered(pieces: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The same rows in larger tables, each fit for one row group."""
+    group: list[pa.Table] = []
+    for rows in pieces:
+        group.append(rows)
+        is_full = sum(each.num_rows for each in group) >= GROUP_ROWS_MIN
+        if is_full or sum(each.nbytes for each in group) >= GROUP_BYTES_MAX:
+            yield pa.concat_tables(group, promote_options="default")
+            group = []
+    if group:
+        yield pa.concat_tables(group, promote_options="default")
+
+
+def _with_columns(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+    columns = [
+        rows[field.name] if field.name in rows.column_names else pa.nulls(len(rows), field.type)
+        for field in schema
+    ]
+    return pa.table(columns, schema=schema)
+
+
 def _by_day(table: pa.Table) -> Iterable[tuple[date, pa.Buffer]]:
     days = pc.cast(table["known_at"], pa.date32())
     for day in pc.unique(days):
@@ -295,17 +347,20 @@ def needles_of(user_id: str) -> list[bytes]:
     return sorted(text.encode() for text in quoted | bare)
 
 
-def _names_none(letters: pa.Table, needles: Sequence[bytes]) -> list[bool]:
+def _names_none(letters: pa.Table, needles: Sequence[bytes]) -> pa.Array:
     """Whether each dead letter names none of these users, in its key, value or detail."""
     keys, values = letters["key"].to_pylist(), letters["value"].to_pylist()
     details = letters["detail"].to_pylist()
-    return [
-        not any(
-            needle in value or needle in detail.encode() or needle in b'"%s"' % (key or b"")
-            for needle in needles
-        )
-        for key, value, detail in zip(keys, values, details, strict=True)
-    ]
+    return pa.array(
+        [
+            not any(
+                needle in value or needle in detail.encode() or needle in b'"%s"' % (key or b"")
+                for needle in needles
+            )
+            for key, value, detail in zip(keys, values, details, strict=True)
+        ],
+        pa.bool_(),
+    )
 
 
 def _is_erased(table: pa.Table, until: Mapping[str, datetime]) -> pa.Array:

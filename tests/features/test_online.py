@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from prometheus_client import REGISTRY
 
 from features.config import FeaturesConfig
 from features.definitions import apply_definitions, feast_folder
@@ -207,3 +208,14 @@ def test_a_read_takes_milliseconds(config, store):
         online.read(users=["u1"], policies=["chat@1"])
         took.append(time.perf_counter() - started)
     assert sorted(took)[25] < 0.02  # 0.6 ms alone; generous for a busy machine.
+
+
+def test_freshness_is_the_age_of_the_last_push_that_saw_all_facts(config):
+    now = [100.0]
+    store = FactStore(config, clock=lambda: now[0])
+    store.append(facts_of([shown("r")]))
+    store.push()
+    now[0] += 7.0
+    assert REGISTRY.get_sample_value("rluf_feature_freshness_seconds") == 7.0
+    store.push()  # Nothing new: what is served is of now.
+    assert REGISTRY.get_sample_value("rluf_feature_freshness_seconds") == 0.0
