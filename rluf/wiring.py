@@ -122,11 +122,14 @@ def stored_user(settings: Settings, user_id: str, *, as_stored: bool) -> str:
 
 def open_spans(settings: Settings, process: str) -> Spans | None:
     """Give what makes the spans of this process, or None where tracing is off."""
-    if not settings.tracing.endpoint:
+    from rluf.otel import tracing_in_force
+
+    tracing = tracing_in_force(settings.tracing, os.environ)
+    if not tracing.endpoint:
         return None
     from streams.spans import Spans
 
-    return Spans(settings.tracing, settings.streams, process=process)
+    return Spans(tracing, settings.streams, process=process)
 
 
 def start_worker(settings: Settings, *, ready_file: Path | None, metrics_port: int | None) -> None:

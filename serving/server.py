@@ -1,5 +1,8 @@
 """Runs the API in this process: uvicorn on one socket, drained on SIGTERM."""
 
+import signal
+from types import FrameType
+
 import uvicorn
 
 from serving.app import Room, create_app
@@ -29,5 +32,17 @@ def make_server(room: Room) -> uvicorn.Server:
 
 
 def serve(room: Room) -> None:
-    """Serve until told to stop."""
-    make_server(room).run()
+    """Serve until told to stop; main thread only.
+
+    Raises SystemExit(0) after SIGTERM: uvicorn drains and then raises the signal once more, which
+    would end the process at once, before anybody could close what the room was made of.
+    """
+    before = signal.signal(signal.SIGTERM, _end)
+    try:
+        make_server(room).run()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(0)

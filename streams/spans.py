@@ -15,7 +15,7 @@ from contextlib import contextmanager
 
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
@@ -24,11 +24,14 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from streams.codec import decode, topic_of
 from streams.config import StreamsConfig
+from streams.dedup import hash_id
 from streams.events import Event
 from streams.pipeline import Facts, Record, known_at_of
 from streams.tracing import TracingConfig
 
 TRACEPARENT = "traceparent"
+SERVICE = "rluf"
+"""What `service.name` begins with where nobody says otherwise."""
 EXPORT_TIMEOUT_S = 3.0
 """How long the collector may take for one batch of spans."""
 CLOSE_WAIT_S = 3.0
@@ -57,7 +60,7 @@ class Spans:
         self._streams = streams
         self._provider = TracerProvider(
             sampler=ParentBased(TraceIdRatioBased(config.sample_ratio)),
-            resource=Resource.create({"service.name": f"{config.service}-{process}"}),
+            resource=_resource(config.service, process),
             shutdown_on_exit=False,
         )
         self._provider.add_span_processor(processor or _exporting(config))
@@ -98,22 +101,19 @@ class Spans:
             return
         end_ns = time.time_ns()
         start_ns = end_ns - int(write_s * 1e9)
-        refused = {(each.topic, each.partition, each.offset) for each in facts.dead_letters}
-        repeated = self._repeated(records, facts, refused)
+        outcomes = self._outcomes(records, facts, {_place(record) for record, _ in traced})
         for record, context in traced:
-            place = (record.topic, record.partition, record.offset)
+            event, outcome = outcomes[_place(record)]
             attributes: dict[str, str | int] = {
                 "messaging.system": "kafka",
                 "messaging.operation.type": "process",
                 "messaging.destination.name": record.topic,
                 "messaging.destination.partition.id": str(record.partition),
                 "messaging.kafka.offset": record.offset,
+                "rluf.outcome": outcome,
             }
-            if place in refused:
-                attributes["rluf.outcome"] = "refused"
-            else:
-                attributes["rluf.event_id"] = self._event(record).id
-                attributes["rluf.outcome"] = "duplicate" if place in repeated else "stored"
+            if event is not None:
+                attributes["rluf.event_id"] = event.id
             self._tracer.start_span(
                 f"process {record.topic}",
                 context=context,
@@ -141,31 +141,43 @@ class Spans:
                 return context if sender.is_valid and sender.trace_flags.sampled else None
         return None
 
-    def _repeated(self, records: Sequence[Record], facts: Facts, refused: set[Place]) -> set[Place]:
-        """The places of duplicates: of a batch earlier, or of an earlier record of this one."""
-        if not facts.duplicates:
-            return set()
-        new = {
-            (each.source, each.id)
-            for kind in (facts.reactions, facts.shown, facts.erasures, facts.verdicts)
-            for each in kind
+    def _outcomes(
+        self, records: Sequence[Record], facts: Facts, traced: set[Place]
+    ) -> dict[Place, tuple[Event | None, str]]:
+        """The event of each traced record, None where it was refused, and what became of it.
+
+        A record is decoded at most once more, and one that is not traced only where there were
+        duplicates: the first of a batch is the fact, whoever sent it.
+        """
+        outcomes: dict[Place, tuple[Event | None, str]] = {
+            (each.topic, each.partition, each.offset): (None, "refused")
+            for each in facts.dead_letters
         }
-        repeated: set[Place] = set()
+        awaited = {partition: set(ids) for partition, ids in facts.ids.items()}
         for record in records:
-            place = (record.topic, record.partition, record.offset)
-            if place in refused:
+            place = _place(record)
+            if place in outcomes or not (facts.duplicates or place in traced):
                 continue
             event = self._event(record)
-            if (event.source, event.id) in new:
-                new.remove((event.source, event.id))
-            else:
-                repeated.add(place)
-        return repeated
+            hashed, ids = hash_id(event.source, event.id), awaited[record.topic, record.partition]
+            outcomes[place] = event, "stored" if hashed in ids else "duplicate"
+            ids.discard(hashed)
+        return outcomes
 
     def _event(self, record: Record) -> Event:
         """The event of a record that was not refused."""
         known_at = known_at_of(record.timestamp_ms)
         return decode(record.value, record.headers, known_at=known_at, config=self._streams)
+
+
+def _place(record: Record) -> Place:
+    return record.topic, record.partition, record.offset
+
+
+def _resource(service: str, process: str) -> Resource:
+    """What the spans say of this process; without a `service` the environment may name it."""
+    resource = Resource.create({"service.name": f"{service or SERVICE}-{process}"})
+    return resource if service else resource.merge(OTELResourceDetector().detect())
 
 
 def _exporting(config: TracingConfig) -> SpanProcessor:

@@ -8,17 +8,17 @@ class TracingConfig:
     """Where spans go, and how many of them."""
 
     endpoint: str = ""
-    """URL that takes OTLP over HTTP, such as http://collector:4318/v1/traces. Empty: no tracing."""
+    """URL that takes OTLP over HTTP, such as http://collector:4318/v1/traces. Empty: no tracing,
+    unless OpenTelemetry's own variables name a collector (rluf/otel.py)."""
     sample_ratio: float = 1.0
     """Share of traces that we begin and keep, from 0 to 1. A trace that a client began is kept or
     not as its `traceparent` says."""
-    service: str = "rluf"
-    """What `service.name` begins with; the process follows: rluf-api, rluf-worker."""
+    service: str = ""
+    """What `service.name` begins with; the process follows: NAME-api, NAME-worker. Empty: what
+    OTEL_SERVICE_NAME or OTEL_RESOURCE_ATTRIBUTES says, else rluf-api and rluf-worker."""
 
     def __post_init__(self) -> None:
         if self.endpoint and not self.endpoint.startswith(("http://", "https://")):
             raise ValueError(f"endpoint is {self.endpoint!r}, must begin with http:// or https://")
         if not 0.0 <= self.sample_ratio <= 1.0:
             raise ValueError(f"sample_ratio is {self.sample_ratio}, must be from 0 to 1")
-        if not self.service:
-            raise ValueError("service is empty, must name what is traced")

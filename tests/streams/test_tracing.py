@@ -152,6 +152,26 @@ def test_a_duplicate_of_a_record_without_a_trace_is_a_duplicate():
     assert rig.outcomes() == [(2, "duplicate"), (3, "duplicate")]
 
 
+def test_one_id_in_two_partitions_is_two_facts():
+    rig, other = Rig(), record(2, encode(reaction(id="r-1")), partition=3)
+    rig.write([love(1), other], [replace_offset(other, 4), love(9)])
+    assert rig.outcomes() == [(1, "stored"), (2, "stored"), (4, "duplicate"), (9, "stored")]
+    assert [len(facts.reactions) for facts in rig.stored] == [2, 1]
+
+
+def test_spans_decode_a_record_at_most_once_more(monkeypatch: pytest.MonkeyPatch):
+    rig, decoded = Rig(), list[bytes]()
+    real = spans_module.decode
+
+    def counting(value, headers, **keywords):
+        decoded.append(value)
+        return real(value, headers, **keywords)
+
+    monkeypatch.setattr(spans_module, "decode", counting)
+    rig.write([love(1), love(2, None)], [love(1), love(2, None), love(3)])
+    assert decoded == [love(number).value for number in (1, 1, 2, 3)]
+
+
 def test_what_was_refused_is_spanned_without_an_id():
     rig = Rig()
     rig.write([record(1, b"{not json"), record(2, encode(reaction()))])
@@ -249,6 +269,32 @@ def test_headers_of_a_trace_come_after_ours_and_without_one_ours_stand_alone(
     assert producer._kafka.headers == [[STRUCTURED_HEADER, *extra]]
 
 
+@pytest.mark.parametrize(
+    ("service", "environment", "name"),
+    [
+        ("", {}, "rluf-worker"),
+        ("chat", {}, "chat-worker"),
+        ("", {"OTEL_SERVICE_NAME": "their-name"}, "their-name"),
+        ("", {"OTEL_RESOURCE_ATTRIBUTES": "service.name=their-name,a=b"}, "their-name"),
+        ("", {"OTEL_RESOURCE_ATTRIBUTES": "a=b"}, "rluf-worker"),
+        ("chat", {"OTEL_SERVICE_NAME": "their-name"}, "chat-worker"),
+    ],
+)
+def test_our_service_wins_over_the_environments_and_that_over_the_default(
+    monkeypatch: pytest.MonkeyPatch, service: str, environment: dict[str, str], name: str
+):
+    monkeypatch.delenv("OTEL_RESOURCE_ATTRIBUTES", raising=False)
+    for variable, value in environment.items():
+        monkeypatch.setenv(variable, value)
+    exporter = InMemorySpanExporter()
+    processor = SimpleSpanProcessor(exporter)
+    spans = Spans(TracingConfig(service=service), CONFIG, process="worker", processor=processor)
+    with spans.sending(reaction(), ""):
+        pass
+    [span] = exporter.get_finished_spans()
+    assert span.resource.attributes["service.name"] == name
+
+
 def test_sampling_keeps_its_share_and_what_a_client_decided():
     exporter = InMemorySpanExporter()
     processor = SimpleSpanProcessor(exporter)
@@ -267,7 +313,7 @@ def test_sampling_keeps_its_share_and_what_a_client_decided():
 
 def test_tracing_is_off_by_default_and_wrong_dials_are_refused():
     assert open_spans(load_settings([], {}), "worker") is None
-    wrong = {"ENDPOINT": "collector:4318", "SAMPLE_RATIO": "1.5", "SERVICE": ""}
+    wrong = {"ENDPOINT": "collector:4318", "SAMPLE_RATIO": "1.5"}
     for variable, value in wrong.items():
         with pytest.raises(BadSettings, match=variable.lower()):
             load_settings([], {f"RLUF_TRACING__{variable}": value})
