@@ -42,6 +42,10 @@ class FeaturesConfig:
     guard_window_s: float = 30 * 86_400.0
     """How far back the guard looks when it judges, in seconds. A verdict on what lies before stands
     until a person reverses it."""
+    guard_facts_max: int = 2_000_000
+    """The most exposures and praise that the guard judges at once: where the window holds more, it
+    begins later. It bounds the guard's memory, some 400 bytes each beside the texts of responses
+    that were praised."""
 
     compact_files_min: int = 32
     """Small files of one day that are left alone before they are merged into one."""
@@ -62,6 +66,8 @@ class FeaturesConfig:
             raise ValueError(f"user_cap is {self.user_cap}, must be at least 1")
         if self.prior_strength <= 0:
             raise ValueError(f"prior_strength is {self.prior_strength}, must be positive")
+        if self.guard_facts_max < 1:
+            raise ValueError(f"guard_facts_max is {self.guard_facts_max}, must be at least 1")
         if self.compact_files_min < 2:
             raise ValueError(f"compact_files_min is {self.compact_files_min}, must be at least 2")
         if self.exposure not in ("shown", "raters"):

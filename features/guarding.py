@@ -12,13 +12,14 @@ from datetime import datetime, timedelta
 import duckdb
 import pyarrow as pa
 
+from features import joins
 from features.config import FeaturesConfig
 from features.durable import lock
 from features.offline.base import OfflineStore
 from features.quarantine import standing_sql
 from features.views import connect_store, time_sql
 from streams.events import PERSON, GuardVerdict
-from streams.guard import GuardConfig, changes, judge
+from streams.guard import PRAISE, GuardConfig, changes, judge
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,7 @@ def decide(
 ) -> Sequence[GuardVerdict]:
     """The verdicts that the guard gives now: quarantines, and releases of what it finds no more.
 
+    How reactions met their exposures is measured on the way, over the same look at the store.
     Nothing where another process is deciding. The same facts decide the same; verdicts of before
     that are facts already are not given again.
     """
@@ -43,32 +45,95 @@ def decide(
     ):
         if not is_ours:
             return []
-        since = now - timedelta(seconds=config.guard_window_s)
-        reactions, shown = facts_for_guard(connection, since)
-        standing = {
-            (str(rule), str(user_id), str(response_id)): at
-            for rule, user_id, response_id, at in connection.sql(
-                "SELECT rule, user_id, response_id, since FROM"
-                f" ({standing_sql('verdicts', are_pardons_heard=False)}) WHERE rule <> '{PERSON}'"
-            ).fetchall()
-        }
-        findings = judge(reactions, shown, guard)
-        verdicts = changes(findings, standing, decided_at=now, window_start=since)
+        joins.METERS.look(connection, now)
+        verdicts = look(connection, config, guard, now=now)
     if verdicts:
-        logger.info("guard decided", extra={"verdicts": len(verdicts), "findings": len(findings)})
+        logger.info("guard decided", extra={"verdicts": len(verdicts)})
     return verdicts
+
+
+def look(
+    connection: duckdb.DuckDBPyConnection,
+    config: FeaturesConfig,
+    guard: GuardConfig,
+    *,
+    now: datetime,
+) -> Sequence[GuardVerdict]:
+    """The verdicts by which the rules, asked now, would change what stands in this connection.
+
+    A function of the set of facts that the connection knows, of the dials and of `now`.
+    """
+    since = window_start(
+        connection,
+        now - timedelta(seconds=config.guard_window_s),
+        facts_max=config.guard_facts_max,
+    )
+    reactions, shown = facts_for_guard(connection, since)
+    standing = {
+        (str(rule), str(user_id), str(response_id)): at
+        for rule, user_id, response_id, at in connection.sql(
+            "SELECT rule, user_id, response_id, since FROM"
+            f" ({standing_sql('verdicts', are_pardons_heard=False)}) WHERE rule <> '{PERSON}'"
+        ).fetchall()
+    }
+    findings = judge(reactions, shown, guard)
+    return changes(findings, standing, decided_at=now, window_start=since)
+
+
+def window_start(
+    connection: duckdb.DuckDBPyConnection, since: datetime, *, facts_max: int
+) -> datetime:
+    """The first full minute from `since` on from which no more than `facts_max` facts are judged.
+
+    The newest minute is judged whatever it holds. A function of the facts and of these numbers.
+    """
+    minutes = connection.sql(
+        "SELECT date_trunc('minute', occurred_at) AS minute, count(*) FROM ("
+        f" SELECT occurred_at FROM all_reactions WHERE {_is_praise(since)}"
+        f" UNION ALL SELECT occurred_at FROM raw_shown WHERE occurred_at >= {time_sql(since)})"
+        " GROUP BY minute ORDER BY minute DESC"
+    ).fetchall()
+    total = 0
+    for place, (_, num_facts) in enumerate(minutes):
+        total += num_facts
+        if total > facts_max:
+            start: datetime = minutes[max(place - 1, 0)][0]
+            logger.warning(
+                "the guard's window is cut short: features.guard_facts_max",
+                extra={"since": start.isoformat(), "facts_max": facts_max},
+            )
+            return max(since, start)
+    return since
 
 
 def facts_for_guard(
     connection: duckdb.DuckDBPyConnection, since: datetime
 ) -> tuple[pa.Table, pa.Table]:
-    """The reactions (also quarantined ones) and exposures from `since` on, as judge takes them."""
+    """The praise (also quarantined) and exposures from `since` on, as judge takes them.
+
+    Texts are those of exposures that were praised: no rule reads the others.
+    """
     reactions = connection.sql(
         "SELECT response_id, user_id, signal, action, network, occurred_at FROM all_reactions"
-        f" WHERE occurred_at >= {time_sql(since)}"
+        f" WHERE {_is_praise(since)}"
     ).to_arrow_table()
     shown = connection.sql(
-        f"SELECT response_id, user_id, policy, coalesce({PROMPT_SQL}, '') AS prompt, response,"
-        f" occurred_at FROM raw_shown WHERE occurred_at >= {time_sql(since)}"
+        f"""
+        SELECT
+            response_id, user_id, policy,
+            CASE WHEN is_praised THEN coalesce({PROMPT_SQL}, '') ELSE '' END AS prompt,
+            CASE WHEN is_praised THEN response ELSE '' END AS response,
+            occurred_at
+        FROM (
+            SELECT
+                *,
+                response_id IN (SELECT response_id FROM all_reactions WHERE {_is_praise(since)})
+                    AS is_praised
+            FROM raw_shown WHERE occurred_at >= {time_sql(since)})"""
     ).to_arrow_table()
     return reactions, shown
+
+
+def _is_praise(since: datetime) -> str:
+    signals = ", ".join(f"'{name}'" for name in PRAISE)
+    return f"occurred_at >= {time_sql(since)} AND action = 'add' AND signal IN ({signals})"

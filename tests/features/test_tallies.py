@@ -58,10 +58,10 @@ def counts_by_fold(config):
 @pytest.mark.parametrize("seed", range(4))
 def test_sums_of_tallies_are_what_all_facts_give_however_they_came_in(config, store, seed):
     chance = random.Random(seed)
-    events = [*busy_month(seed), shown("x", "v", policy="chat@2"), reaction("x", user_id="v")]
+    events = [*busy_month(12, seed), shown("x", "v", policy="chat@2"), reaction("x", user_id="v")]
     chance.shuffle(events)
     while events:
-        portion = chance.randrange(1, 12)
+        portion = chance.randrange(1, 60)
         store.append(facts_of(events[:portion]))
         del events[:portion]
         store.push()
