@@ -28,6 +28,7 @@ from serving.meters import CONTENT_TYPE, Meters
 from serving.pseudonyms import Pseudonyms
 from serving.queries import query_routes
 from serving.recorder import EventProducer, Recorder, Tracing
+from serving.registry_meters import RegistryMeters
 from serving.status import StatusBoard, readiness
 from serving.tracing import ContinueTrace
 from streams.config import StreamsConfig
@@ -98,7 +99,7 @@ def create_app(room: Room) -> FastAPI:
     app.include_router(feedback_routes(desk))
     app.include_router(event_routes(desk))
     app.include_router(query_routes(desk, board))
-    app.include_router(_house_routes(desk))
+    app.include_router(_house_routes(desk, RegistryMeters(desk.registry, desk.meters)))
     if room.config.admin_keys:
         app.include_router(admin_routes(desk))
     return app
@@ -122,7 +123,7 @@ def _desk(room: Room) -> Desk:
     )
 
 
-def _house_routes(desk: Desk) -> APIRouter:
+def _house_routes(desk: Desk, record: RegistryMeters) -> APIRouter:
     """Give the page, and what a supervisor and a scraper ask for; none of them needs a key."""
     router = APIRouter()
     page = build_page()
@@ -147,7 +148,8 @@ def _house_routes(desk: Desk) -> APIRouter:
     @router.get("/metrics")
     async def metrics() -> Response:
         """Give the meters in Prometheus' text format."""
-        return Response(desk.meters.text(), headers={"content-type": CONTENT_TYPE})
+        await record.refresh()
+        return Response(desk.meters.text() + record.text(), headers={"content-type": CONTENT_TYPE})
 
     return router
 

@@ -4,19 +4,44 @@ The meters belong to one application, not to the process, so that two in one pro
 canary beside its parent) do not add up.
 """
 
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from models.standing import Rollback
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 BATCH = (1, 2, 4, 8, 16, 32, 64)
+ROLLBACK_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
+NUM_SWAPS_MAX = 64
+"""Changes of the live arms that are remembered, to time rollbacks by."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Swap:
+    """The arms that began to serve at a time, each as (name, version, arm)."""
+
+    at_s: float
+    """Unix time, in seconds."""
+    policies: tuple[tuple[str, str, str], ...]
 
 
 class Meters:
     """Every meter of the API."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+        """`clock` gives Unix time in seconds; tests set it."""
         self.registry = CollectorRegistry()
+        self._clock = clock
+        self._first_swap_s: float | None = None
+        self._swaps: deque[Swap] = deque(maxlen=NUM_SWAPS_MAX)
+        self._timed: set[tuple[str, int]] = set()
         self.requests = Counter(
             "rluf_http_requests",
             "Requests answered",
@@ -99,12 +124,43 @@ class Meters:
             "1 while the broker acknowledges events",
             registry=self.registry,
         )
+        self.rollback_duration = Histogram(
+            "rluf_rollback_duration_seconds",
+            "From a rollback in the registry until this process served the version of before",
+            buckets=ROLLBACK_S,
+            registry=self.registry,
+        )
 
     def show(self, policies: list[tuple[str, str, str]]) -> None:
         """Set model_info to these (name, version, alias), and to nothing else."""
+        swap = Swap(at_s=self._clock(), policies=tuple(policies))
+        if self._first_swap_s is None:
+            self._first_swap_s = swap.at_s
+        self._swaps.append(swap)
         self.model_info.clear()
         for name, version, alias in policies:
             self.model_info.labels(name, version, alias).set(1)
+
+    def time_rollbacks(self, rollbacks: Iterable[Rollback]) -> None:
+        """Observe how long each took that this process has served since, once.
+
+        Not those from before it first served: what it was started into was no rollback of its own.
+        """
+        for rollback in rollbacks:
+            name, at_s = rollback.name, rollback.at.timestamp()
+            is_mine = self._first_swap_s is not None and at_s >= self._first_swap_s
+            if not is_mine or (name, rollback.revision) in self._timed:
+                continue
+            until_s = math.inf if rollback.next_at is None else rollback.next_at.timestamp()
+            served_s = [
+                swap.at_s
+                for swap in tuple(self._swaps)
+                if at_s <= swap.at_s < until_s
+                and [policy[:2] for policy in swap.policies] == [(name, f"v{rollback.to_number}")]
+            ]
+            if served_s:
+                self._timed.add((name, rollback.revision))
+                self.rollback_duration.observe(served_s[0] - at_s)
 
     def text(self) -> bytes:
         """Render everything in Prometheus' text format."""

@@ -8,6 +8,9 @@ RECORD_BYTES_MAX = 10_485_760
 """The largest record that our topics take, in bytes: above `event_bytes_max`, so that an event
 that is too large still reaches the worker, which keeps it as a dead letter and says why."""
 
+LATE_S_MAX = 1e9
+"""The most that `late_s` may be: 30 years; a time so long before any other is still a time."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamsConfig:
@@ -57,6 +60,9 @@ class StreamsConfig:
     """How far after we heard of it an event may claim to have happened, in seconds."""
     oldest: datetime = datetime(2000, 1, 1, tzinfo=UTC)
     """Events that claim to have happened before this are refused: such clocks are broken."""
+    late_s: float = 3_600.0
+    """An event that the log received more than this after it happened is counted as late, in
+    seconds; it is stored like any other. An hour is far above what a client's queue holds back."""
 
     send_timeout_s: float = 30.0
     """How long the producer tries to have one event acknowledged, in seconds."""
@@ -75,6 +81,8 @@ class StreamsConfig:
             value = getattr(self, name)
             if value < 0:
                 raise ValueError(f"{name} is {value}, must not be negative")
+        if not 0 <= self.late_s <= LATE_S_MAX:
+            raise ValueError(f"late_s is {self.late_s}, must lie between 0 and {LATE_S_MAX:g}")
         if self.oldest.tzinfo is None:
             raise ValueError(f"oldest is {self.oldest.isoformat()}, must have a timezone")
 

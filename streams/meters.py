@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from streams.events import GuardVerdict
+from streams.events import Erasure, Event, GuardVerdict, Reaction, Shown
 from streams.pipeline import Facts
 
 DELAYS_S = (0.1, 0.5, 1.0, 5.0, 30.0, 60.0, 300.0, 1_800.0, 3_600.0, 21_600.0, 86_400.0, 604_800.0)
@@ -15,10 +15,27 @@ DELAYS_S = (0.1, 0.5, 1.0, 5.0, 30.0, 60.0, 300.0, 1_800.0, 3_600.0, 21_600.0, 8
 WRITES_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 NUM_DELAYS_MAX = 64
 """Reactions of a batch whose delay is observed: a histogram costs more than decoding an event."""
+TYPES: dict[type[Event], str] = {
+    Shown: "shown",
+    Reaction: "reaction",
+    Erasure: "erasure",
+    GuardVerdict: "verdict",
+}
+"""What the label `type` calls each."""
 
 RECORDS_RECEIVED = Counter("rluf_records_received", "Records read from the log")
 EVENTS_RECEIVED = Counter("rluf_events_received", "Events taken in as new facts", ["type"])
 EVENTS_DUPLICATE = Counter("rluf_events_duplicate", "Events dropped as sent twice")
+EVENTS_OUT_OF_ORDER = Counter(
+    "rluf_events_out_of_order",
+    "New facts that happened before one taken earlier from the same partition",
+    ["type"],
+)
+EVENTS_LATE = Counter(
+    "rluf_events_late",
+    "New facts that reached the log streams.late_s after they happened",
+    ["type"],
+)
 EVENTS_REJECTED = Counter("rluf_events_rejected", "Records dead-lettered", ["reason"])
 UNKNOWN_FIELDS = Counter("rluf_events_unknown_fields", "Fields that the contract does not know")
 REACTION_DELAY = Histogram(
@@ -54,6 +71,9 @@ def count(facts: Facts, write_s: float) -> None:
     EVENTS_RECEIVED.labels("verdict").inc(len(facts.verdicts))
     EVENTS_DUPLICATE.inc(facts.duplicates)
     UNKNOWN_FIELDS.inc(facts.unknown_fields)
+    for kind, name in TYPES.items():  # Also 0: a series that begins at 1 hides its first event.
+        EVENTS_OUT_OF_ORDER.labels(name).inc(facts.out_of_order[kind])
+        EVENTS_LATE.labels(name).inc(facts.late[kind])
     for letter in facts.dead_letters:
         EVENTS_REJECTED.labels(letter.reason).inc()
     for reaction in facts.reactions[:: len(facts.reactions) // NUM_DELAYS_MAX + 1]:

@@ -5,9 +5,11 @@ it remembers nothing by itself, because ids may only be remembered once their fa
 a batch that has to be written again must come out the same the second time.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import compress
 
 import msgspec
 import numpy as np
@@ -53,8 +55,22 @@ class Facts:
     duplicates: int = 0
     unknown_fields: int = 0
     """Fields that the contract does not know, ignored."""
+    out_of_order: Counter[type[Event]] = field(default_factory=Counter)
+    """How many of these events happened before one taken earlier from their partition."""
+    late: Counter[type[Event]] = field(default_factory=Counter)
+    """How many of them the log received more than StreamsConfig.late_s after they happened."""
+    latest: dict[Place, datetime] = field(default_factory=dict)
+    """The latest `occurred_at` taken from each (topic, partition): for `remember`."""
     ids: dict[tuple[str, int], set[int]] = field(default_factory=dict)
     """Hashes of the ids of these facts by (topic, partition): what `remember` takes in."""
+
+
+@dataclass(slots=True)
+class _Fresh:
+    """Events of one partition that are new in this batch, with the hashes of their ids."""
+
+    hashes: list[int] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
 
 
 class Pipeline:
@@ -65,24 +81,29 @@ class Pipeline:
         self._seen = SeenIds(
             num_max=config.dedup_ids_max, window_s=config.dedup_window_s, folder=config.dedup_dir
         )
+        self._late = timedelta(seconds=config.late_s)
+        self._latest: dict[Place, datetime] = {}
+        """The latest `occurred_at` made durable of each partition; a new owner begins anew."""
 
     def run(self, records: Sequence[Record]) -> Facts:
         """The facts of `records`, in their order, each event once. Changes no state."""
         facts = Facts(received=len(records))
         place = ("", -1)
         ids: set[int] = set()
-        fresh: list[tuple[int, Event]] = []
-        stamp_ms, known_at = 0, EPOCH
+        fresh = _Fresh()
+        stamp_ms, known_at, newest_ms = 0, EPOCH, 0
         for record in records:
             if record.partition != place[1] or record.topic != place[0]:
-                self._take(facts, place, fresh)
-                fresh = []
+                self._take(facts, place, fresh, newest_ms)
+                fresh = _Fresh()
                 place = (record.topic, record.partition)
                 ids = facts.ids.setdefault(place, set())
             try:
                 if record.timestamp_ms != stamp_ms:  # Neighbours often share a millisecond.
                     known_at = known_at_of(record.timestamp_ms)
                     stamp_ms = record.timestamp_ms
+                    if stamp_ms > newest_ms:
+                        newest_ms = stamp_ms
                 event, num_unknown = decode_counting(
                     record.value, record.headers, known_at=known_at, config=self._config
                 )
@@ -96,23 +117,27 @@ class Pipeline:
                 facts.duplicates += 1
                 continue
             ids.add(hashed)
-            fresh.append((hashed, event))
-        self._take(facts, place, fresh)
+            fresh.hashes.append(hashed)
+            fresh.events.append(event)
+        self._take(facts, place, fresh, newest_ms)
         return facts
 
-    def _take(self, facts: Facts, place: Place, fresh: list[tuple[int, Event]]) -> None:
-        """Add the events of one partition that are no duplicates of earlier batches."""
-        if not fresh:
+    def _take(self, facts: Facts, place: Place, fresh: _Fresh, newest_ms: int) -> None:
+        """Add the events of one partition that are no duplicates of earlier batches.
+
+        `newest_ms` is when the log received the last of them, or later.
+        """
+        events = fresh.events
+        if not events:
             return
-        hashes = np.fromiter([hashed for hashed, _ in fresh], dtype=np.uint64, count=len(fresh))
+        hashes = np.array(fresh.hashes, dtype=np.uint64)
         known = self._seen.known(place, hashes)
         if known.any():
             facts.duplicates += int(known.sum())
             facts.ids[place].difference_update(hashes[known].tolist())
-            fresh = [
-                each for each, is_known in zip(fresh, known.tolist(), strict=True) if not is_known
-            ]
-        for _, event in fresh:
+            events = list(compress(events, (~known).tolist()))
+        self._count_odd(facts, place, events, newest_ms)
+        for event in events:
             if isinstance(event, Reaction):
                 facts.reactions.append(event)
             elif isinstance(event, Shown):
@@ -122,14 +147,42 @@ class Pipeline:
             else:
                 facts.verdicts.append(event)
 
+    def _count_odd(
+        self, facts: Facts, place: Place, events: Sequence[Event], newest_ms: int
+    ) -> None:
+        """Count the events of one partition that are out of order or late."""
+        latest = facts.latest.get(place) or self._latest.get(place, EPOCH)
+        maybe_late = known_at_of(newest_ms) - self._late
+        # One comparison for most events: what happened at or after the bar is not late and, as the
+        # bar goes up with the latest, not out of order.
+        bar = max(latest, maybe_late)
+        out_of_order: list[Event] = []
+        late: list[Event] = []
+        for event in events:
+            at = event.occurred_at
+            if at >= bar:
+                bar = latest = at
+                continue
+            if at < latest:
+                out_of_order.append(event)
+            else:
+                latest = at
+            if at < maybe_late and event.known_at - at > self._late:
+                late.append(event)
+        facts.latest[place] = latest
+        facts.out_of_order.update(map(type, out_of_order))
+        facts.late.update(map(type, late))
+
     def remember(self, facts: Facts) -> None:
         """From now on the events of `facts` are duplicates. Call ONLY once they are durable."""
         for place, ids in facts.ids.items():
             self._seen.add(place, ids)
+        self._latest |= facts.latest
 
     def forget(self, topic: str, partition: int) -> None:
         """Forget the ids of a partition that now belongs to another worker."""
         self._seen.forget((topic, partition))
+        self._latest.pop((topic, partition), None)
 
 
 def known_at_of(timestamp_ms: int) -> datetime:

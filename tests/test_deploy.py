@@ -14,26 +14,47 @@ import pytest
 import yaml
 from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 
+from features import joins
+from features.config import FeaturesConfig
+from features.store import FactStore
+from features.views import connect
+from models.migrate import migrate
+from models.registry import Registry
 from rluf.settings import load_settings
 from serving.meters import Meters
+from serving.registry_meters import RegistryMeters
 from streams import meters as worker_meters
+from tests.features.histories import at, reaction, shown, store_all
+from tests.models.conftest import register
 
 ROOT = Path(__file__).parents[1]
 DASHBOARD = ROOT / "deploy" / "grafana" / "rluf.json"
 PROMETHEUS = ROOT / "deploy" / "prometheus"
 NAME = re.compile(r"\brluf_[a-z_]+")
 IDS = {"user", "user_id", "response_id", "conversation_id", "id"}
-UNITS = ("_seconds", "_bytes", "_ratio", "_records", "_requests", "_replies", "_info", "_up")
+UNITS = (
+    *("_seconds", "_bytes", "_ratio", "_nats"),
+    *("_records", "_requests", "_replies", "_reactions", "_exposures"),
+    *("_info", "_up"),
+)
 """What a gauge or histogram of ours may end with: its unit, or what it is."""
+
+
+def of_worker():
+    """Every metric family of ours that a worker shows.
+
+    Imported, or made with its store, they stand in prometheus_client's registry.
+    """
+    assert all((worker_meters.CONSUMER_LAG, joins.METERS))
+    FactStore(FeaturesConfig(root=Path("nowhere")))
+    return [family for family in REGISTRY.collect() if family.name.startswith("rluf_")]
 
 
 def families():
     """Every metric family of ours, of the worker and of the API."""
-    assert worker_meters.CONSUMER_LAG is not None  # Importing it registers the worker's.
-    for registry in (REGISTRY, Meters().registry):
-        for family in registry.collect():
-            if family.name.startswith("rluf_"):
-                yield family
+    meters = Meters()
+    unread = RegistryMeters(Registry("sqlite:////nowhere/registry.db"), meters)
+    return [*of_worker(), *meters.registry.collect(), *unread.collect()]
 
 
 def sample_names():
@@ -65,11 +86,7 @@ def test_dashboard_and_alerts_ask_only_for_meters_that_exist():
 
 def test_every_meter_of_the_worker_is_on_the_dashboard():
     shown = " ".join(target["expr"] for panel in panels() for target in panel["targets"])
-    missing = {
-        family.name
-        for family in families()
-        if family in list(REGISTRY.collect()) and family.name not in shown
-    }
+    missing = {family.name for family in of_worker() if family.name not in shown}
     assert missing <= {"rluf_events_unknown_fields"}
 
 
@@ -116,13 +133,34 @@ def test_promtool_accepts_the_rules(promtool, arguments):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_promtool_accepts_the_meters(promtool):
+def looked_at(home):
+    """The families that have no samples before a look, after one at a home with a little in it."""
+    store_all(home, [shown("r1"), reaction("r1", "add", 5)])
+    meters = joins.JoinMeters(CollectorRegistry())
+    with connect(home) as connection:
+        meters.look(connection, at(60))
+    migrate(f"sqlite:///{home / 'registry.db'}")
+    registry = Registry(f"sqlite:///{home / 'registry.db'}")
+    register(registry, "chat", 1)
+    register(registry, "love", 1, kind="reward", measures={"ece": 0.02})
+    measures = [{"name": "kl_nats", "value": 1.5}]
+    registry.record_verdict("chat", 1, gate="style", passed=True, reasons=[], measures=measures)
+    for name in ("chat", "love"):
+        registry.move_alias(name, "champion", 1, expected=None, why="a test", who="tester")
+    record = RegistryMeters(registry, Meters())
+    record.look()
+    registry.close()
+    return [*meters.collect(), *record.collect()]
+
+
+def test_promtool_accepts_the_meters(promtool, tmp_path):
     ours = CollectorRegistry()
-    found = list(families())
+    by_name = {family.name: family for family in [*families(), *looked_at(tmp_path)]}
+    assert not [n for n in by_name if n.startswith("rluf_join") and not by_name[n].samples]
 
     class Found:
         def collect(self):
-            return found
+            return by_name.values()
 
     ours.register(Found())
     done = subprocess.run(

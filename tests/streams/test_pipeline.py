@@ -1,11 +1,13 @@
 """Goal: records become facts once each, whatever the batches, and bad ones hurt nobody.
 
 Method: small batches by hand for each behaviour; generated logs, cut into generated batches with
-crashes between them, for the law that all cuts tell the same facts.
+crashes between them, for the law that all cuts tell the same facts. What is late or out of order is
+counted again by the plainest rule.
 """
 
+from collections import Counter
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
@@ -13,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.codec import STRUCTURED_HEADER, encode
-from streams.config import StreamsConfig
+from streams.config import LATE_S_MAX, StreamsConfig
 from streams.dedup import hash_id
-from streams.events import Message
-from streams.pipeline import EPOCH, Facts, Pipeline
+from streams.events import Message, Reaction
+from streams.pipeline import EPOCH, Facts, Pipeline, Record
 from tests.streams.samples import (
     KNOWN_AT,
     KNOWN_AT_MS,
@@ -210,11 +212,108 @@ def merged(one: Facts, two: Facts) -> Facts:
         received=one.received + two.received,
         duplicates=one.duplicates + two.duplicates,
         unknown_fields=one.unknown_fields + two.unknown_fields,
+        out_of_order=one.out_of_order + two.out_of_order,
+        late=one.late + two.late,
+        latest=one.latest | two.latest,
         ids={
             place: one.ids.get(place, set()) | two.ids.get(place, set())
             for place in one.ids | two.ids
         },
     )
+
+
+def tapped(number: int, seconds: float, **changes: object) -> Record:
+    """The record of a tap that happened `seconds` before the log had it."""
+    at = KNOWN_AT - timedelta(seconds=seconds)
+    return record(encode(reaction(id=f"t{number}", occurred_at=at)), offset=number, **changes)
+
+
+def test_an_event_before_one_taken_earlier_is_out_of_order():
+    records = [tapped(n, seconds) for n, seconds in enumerate([5, 9, 4, 4, 8, 3])]
+    facts = pipeline().run(records)
+    assert (facts.out_of_order, facts.late) == ({Reaction: 2}, {})
+
+
+def test_partitions_and_topics_have_an_order_each():
+    a, b = tapped(1, 1), tapped(2, 9, partition=1)
+    c = record(encode(shown(occurred_at=KNOWN_AT - timedelta(seconds=9))), topic="rluf.shown.v1")
+    assert not pipeline().run([a, b, c]).out_of_order
+    d = tapped(3, 9)
+    assert pipeline().run([a, b, d]).out_of_order == {Reaction: 1}
+
+
+def test_order_is_held_over_batches_once_they_are_durable_and_goes_with_the_partition():
+    a = pipeline()
+    first, second = [tapped(1, 1)], [tapped(2, 9)]
+    facts = a.run(first)
+    assert not a.run(second).out_of_order  # Nothing was made durable.
+    a.remember(facts)
+    assert a.run(second).out_of_order == {Reaction: 1}
+    a.forget("rluf.reactions.v1", 0)
+    assert not a.run(second).out_of_order
+
+
+def test_an_event_is_late_from_just_above_the_setting_on():
+    records = [tapped(1, 60), tapped(2, 60.000001), tapped(3, 59)]
+    assert pipeline(late_s=60).run(records).late == {Reaction: 1}
+    assert not pipeline(late_s=61).run(records).late
+
+
+def test_late_is_measured_from_when_the_log_had_each_event_not_the_batch():
+    old = tapped(1, 30, timestamp_ms=KNOWN_AT_MS)
+    new = tapped(2, -7_000, timestamp_ms=KNOWN_AT_MS + 7_200_000)
+    assert not pipeline().run([old, new]).late
+    assert not pipeline().run([new, old]).late
+
+
+def test_duplicates_and_dead_letters_are_neither_late_nor_out_of_order():
+    a = pipeline()
+    late = tapped(1, 7_200)
+    facts = a.run([tapped(0, 1), late, late, record(b"{")])
+    assert (facts.out_of_order, facts.late) == ({Reaction: 1}, {Reaction: 1})
+    a.remember(facts)
+    again = a.run([late, tapped(0, 1)])
+    assert (again.duplicates, again.out_of_order, again.late) == (2, {}, {})
+
+
+@pytest.mark.parametrize("late_s", [-1.0, float("nan"), float("inf")])
+def test_a_lateness_that_is_no_span_of_time_is_refused(late_s):
+    with pytest.raises(ValueError, match="late_s"):
+        StreamsConfig(late_s=late_s)
+
+
+def test_the_longest_lateness_is_never_reached():
+    assert not pipeline(late_s=LATE_S_MAX).run([tapped(1, 7_200)]).late
+
+
+TIMES = st.lists(
+    st.tuples(st.integers(0, 1), st.integers(0, 200), st.integers(0, 300), st.booleans()),
+    max_size=40,
+)
+"""Partition, when the log had it and how long before that it happened (s), and whether a shown."""
+
+
+@given(times=TIMES, cuts=st.lists(st.integers(1, 9), max_size=8))
+def test_late_and_out_of_order_are_what_the_plain_rule_says_whatever_the_batches(times, cuts):
+    records, expected = [], {"late": Counter(), "out_of_order": Counter()}
+    latest = {}
+    for number, (partition, known_s, delay_s, is_shown) in enumerate(times):
+        at = KNOWN_AT + timedelta(seconds=known_s - delay_s)
+        made = (shown if is_shown else reaction)(id=str(number), occurred_at=at)
+        stamp_ms = KNOWN_AT_MS + 1_000 * known_s
+        records.append(record(encode(made), partition=partition, timestamp_ms=stamp_ms))
+        expected["late"][type(made)] += delay_s > 100
+        expected["out_of_order"][type(made)] += at < latest.get(partition, at)
+        latest[partition] = max(at, latest.get(partition, at))
+    a, position = pipeline(late_s=100), 0
+    counted = {"late": Counter(), "out_of_order": Counter()}
+    for size in [*cuts, len(records) + 1]:
+        facts = a.run(records[position : position + size])
+        a.remember(facts)
+        counted["late"] += facts.late
+        counted["out_of_order"] += facts.out_of_order
+        position += size
+    assert counted == {name: +found for name, found in expected.items()}
 
 
 @given(st.lists(st.binary(max_size=60) | st.just(msgspec.json.encode({"id": 1})), max_size=8))
