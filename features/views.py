@@ -138,7 +138,8 @@ def _was_erased(kind: Kind) -> str:
 def _once(kind: Kind, relation: str) -> str:
     """Each fact once, chosen by what it says before when it was known: no order matters."""
     if kind == "dead_letters":
-        key, rest = ["topic", "partition", "offset"], ["reason", "detail", "value"]
+        # The record's time too: a topic made again under its name counts its offsets from 0 again.
+        key, rest = ["topic", "partition", "offset", "known_at"], ["reason", "detail", "value"]
         order = "known_at"
     else:
         key = ["source", "id"]

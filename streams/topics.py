@@ -1,8 +1,14 @@
-"""Topic administration: create what is missing, ask how far the log and the workers are."""
+"""Topic administration: create what is missing, ask how far the log and the workers are.
+
+A commit of the workers says in its metadata of which topic it is, by the id that Kafka gave the
+topic when it was made: a topic that is deleted and made again under its name is another one, and
+what was committed of the old one says nothing about the records in the new one.
+"""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import TypedDict
 
 from kafka import KafkaAdminClient, TopicPartition
 from kafka.errors import (
@@ -25,6 +31,37 @@ NOT_YET = (CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoor
 
 Offsets = dict[tuple[str, int], int]
 """(topic, partition) to an offset or a number of records."""
+
+STAMP = "topic-id="
+"""What the metadata of our commits begins with; a commit without it is of a time before it, or of
+somebody's tool, and counts for whatever topic bears the name."""
+
+
+class _Partition(TypedDict):
+    partition_index: int
+
+
+class _Topic(TypedDict):
+    """What Kafka tells of a topic, as much of it as we need."""
+
+    name: str
+    topic_id: str | None
+    partitions: list[_Partition]
+
+
+def stamp_of(topic_id: str | None) -> str:
+    """The metadata of a commit of the topic with this id; empty where the broker tells no ids."""
+    return "" if topic_id is None else f"{STAMP}{topic_id}"
+
+
+def is_stamped(metadata: str | None) -> bool:
+    """Whether a commit says of which topic it is."""
+    return metadata is not None and metadata.startswith(STAMP)
+
+
+def is_of_another_topic(metadata: str | None, topic_id: str | None) -> bool:
+    """Whether a commit with this metadata is of another topic than the one with this id."""
+    return is_stamped(metadata) and metadata != stamp_of(topic_id)
 
 
 def ensure_topics(config: StreamsConfig) -> list[str]:
@@ -63,32 +100,55 @@ def end_offsets(config: StreamsConfig, topics: Sequence[str] | None = None) -> O
     """The offset that the next record will get, of each partition of `topics` (default: those of
     events) that exist. Raises Unavailable."""
     with _admin(config) as admin:
-        return _end_offsets(admin, config.event_topics if topics is None else topics)
+        return _end_offsets(
+            admin, _described(admin, config.event_topics if topics is None else topics)
+        )
+
+
+def topic_ids(config: StreamsConfig) -> dict[str, str]:
+    """Kafka's id of each topic of events that exists; none from brokers older than Kafka 2.8.
+
+    Raises Unavailable.
+    """
+    with _admin(config) as admin:
+        return _ids(_described(admin, config.event_topics))
 
 
 def committed_offsets(config: StreamsConfig) -> Offsets:
     """Up to where the workers have made durable what the log holds; no entry where they have not
-    committed yet. Raises Unavailable."""
+    committed yet, or not since the topic was made again. Raises Unavailable."""
     with _admin(config) as admin:
-        return _committed(admin, config.group)
+        return _committed(admin, config.group, _ids(_described(admin, config.event_topics)))
 
 
 def lag(config: StreamsConfig) -> Offsets:
     """Records that the workers have not yet made durable, by partition of the event topics.
 
-    A partition without a commit counts from offset 0. Raises Unavailable.
+    A partition without a commit counts from offset 0, and so does one whose topic was deleted and
+    made again since. Raises Unavailable.
     """
     with _admin(config) as admin:
-        committed = _committed(admin, config.group)
-        ends = _end_offsets(admin, config.event_topics)
+        topics = _described(admin, config.event_topics)
+        committed = _committed(admin, config.group, _ids(topics))
+        ends = _end_offsets(admin, topics)
     return {place: max(0, end - committed.get(place, 0)) for place, end in ends.items()}
 
 
-def _end_offsets(admin: KafkaAdminClient, topics: Sequence[str]) -> Offsets:
+def _described(admin: KafkaAdminClient, names: Sequence[str]) -> list[_Topic]:
+    """What Kafka tells of those topics that exist."""
     existing = set(admin.list_topics())
+    wanted = [name for name in names if name in existing]
+    return list(admin.describe_topics(wanted)) if wanted else []
+
+
+def _ids(topics: Iterable[_Topic]) -> dict[str, str]:
+    return {topic["name"]: topic["topic_id"] for topic in topics if topic["topic_id"] is not None}
+
+
+def _end_offsets(admin: KafkaAdminClient, topics: Iterable[_Topic]) -> Offsets:
     specs = {
         TopicPartition(topic["name"], partition["partition_index"]): OffsetSpec.LATEST
-        for topic in admin.describe_topics([name for name in topics if name in existing])
+        for topic in topics
         for partition in topic["partitions"]
     }
     if not specs:
@@ -97,16 +157,23 @@ def _end_offsets(admin: KafkaAdminClient, topics: Sequence[str]) -> Offsets:
     return {(place.topic, place.partition): at.offset for place, at in found.items()}
 
 
-def _committed(admin: KafkaAdminClient, group: str) -> Offsets:
+def _committed(admin: KafkaAdminClient, group: str, ids: Mapping[str, str]) -> Offsets:
+    """What is committed, but for what is of another topic than the one that bears the name now."""
     deadline = time.monotonic() + COORDINATOR_WAIT_S
     while True:
         try:
             found = admin.list_group_offsets(group)[group]
-            return {(p.topic, p.partition): at.offset for p, at in found.items() if at.offset >= 0}
         except NOT_YET:
             if time.monotonic() > deadline:
                 raise
             time.sleep(COORDINATOR_PAUSE_S)
+        else:
+            return {
+                (place.topic, place.partition): at.offset
+                for place, at in found.items()
+                if at.offset >= 0
+                and not (place.topic in ids and is_of_another_topic(at.metadata, ids[place.topic]))
+            }
 
 
 @contextmanager

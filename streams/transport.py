@@ -9,6 +9,9 @@ Faust acknowledges single offsets and looks for gapless runs of them. A Chunk ac
 from where the consumer stood before the fetch to where it stood after. Ranges touch, whatever
 offsets are missing inside (compaction, transaction markers), so nothing can stall a commit, and a
 range that is missing is a fault that we see.
+
+Kafka knows a commit's topic by name. Ours say its id as well, and one of a topic that was deleted
+and made again since counts for none: the new topic is read from its first record.
 """
 
 from __future__ import annotations
@@ -19,16 +22,19 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
+from time import monotonic
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.consumer.fetcher import FetchResult
-from aiokafka.errors import ConsumerStoppedError
+from aiokafka.errors import CommitFailedError, ConsumerStoppedError, KafkaError
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust import Schema
 from faust.transport.drivers import aiokafka
 from faust.types import TP, AppT, ConsumerMessage, EventT, Message
 
 from streams.pipeline import Record
+from streams.topics import is_of_another_topic, is_stamped, stamp_of
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -188,6 +194,72 @@ class ChunkThread(aiokafka.AIOKafkaConsumerThread):  # type: ignore[misc]
                 result.check_raise()
         return chunks
 
+    async def seek_to_committed(self) -> Mapping[TP, int | None]:
+        """Seek all partitions to what is committed of these very topics; gives the offsets.
+
+        A partition whose commit is of another topic under the same name is read from its first
+        record, as if there were none.
+        """
+        offsets: Mapping[TP, int | None] = await self.call_thread(self._seek_to_committed)
+        return offsets
+
+    async def _seek_to_committed(self) -> dict[TP, int | None]:
+        consumer, ids = self._ensure_consumer(), self.consumer.topic_ids
+        partitions = [TP(*partition) for partition in consumer.assignment()]
+        committed = await consumer._coordinator.fetch_committed_offsets(partitions)
+        offsets: dict[TP, int | None] = dict.fromkeys(partitions)
+        anew: list[TP] = []
+        unstamped: dict[TP, int] = {}
+        for tp, at in committed.items():
+            tp = TP(*tp)
+            if is_of_another_topic(at.metadata, ids.get(tp.topic)):
+                anew.append(tp)
+                continue
+            offsets[tp] = at.offset
+            if at.offset > 0:
+                consumer._fetcher.seek_to(tp, at.offset)
+            if not is_stamped(at.metadata):
+                unstamped[tp] = at.offset
+        if anew:
+            self.log.warning(
+                "%s: deleted and made again since the last commit; read from the first record",
+                ", ".join(f"{tp.topic}/{tp.partition}" for tp in sorted(anew)),
+            )
+            await consumer.seek_to_beginning(*(TopicPartition(*tp) for tp in anew))
+        if unstamped and ids:
+            # From now on they say of which topic they are, also where nothing more comes.
+            await self._commit(unstamped)
+        return offsets
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        """Commit what is of partitions that we hold; False if the group went on without us.
+
+        Deviates from Faust's in that the metadata says of which topic the offsets are: of the one
+        that bore the name before any record was fetched.
+        """
+        consumer, ids, assigned = (
+            self._ensure_consumer(),
+            self.consumer.topic_ids,
+            self.assignment(),
+        )
+        stamped = {
+            TopicPartition(*tp): OffsetAndMetadata(offset, stamp_of(ids.get(tp.topic)))
+            for tp, offset in offsets.items()
+            if tp in assigned
+        }
+        self.tp_last_committed_at.update(dict.fromkeys((TP(*tp) for tp in stamped), monotonic()))
+        try:
+            await consumer.commit(stamped)
+        except CommitFailedError as error:
+            if "already rebalanced" not in str(error):
+                await self.crash(error)
+            return False
+        except KafkaError as error:
+            self.log.error("cannot commit %s: %r", stamped, error)
+            await self.crash(error)
+            return False
+        return True
+
 
 def _chunk_of(result: FetchResult, generation: int, max_records: int | None) -> Chunk | None:
     """The next records of one fetched partition; None if they are of no use any more."""
@@ -232,6 +304,9 @@ class ChunkConsumer(aiokafka.Consumer):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.ledger = Ledger()
+        self.topic_ids: Mapping[str, str] = {}
+        """Kafka's ids of the topics by name, asked for before anything is fetched: what is fetched
+        later can be of these topics or of later ones, and is committed for these."""
         self.open_records_max = 100_000
         """Stop fetching while so many records are handed over and not done."""
         self.open_bytes_max = 128 * 2**20

@@ -29,7 +29,8 @@ from streams.errors import Unavailable
 from streams.events import GuardVerdict
 from streams.pipeline import Facts
 from streams.producer import Producer
-from streams.topics import ensure_topics
+from streams.remade import watch_topics
+from streams.topics import ensure_topics, topic_ids
 from streams.watchdog import Watchdog, standings
 from streams.writer import Trace, Writer
 
@@ -53,7 +54,7 @@ START_RETRY_S = 1.0
 STALL_LIMIT_S = 60.0
 """Without a commit for so long, while there is something to commit, the worker ends."""
 LOOK_INTERVAL_S = 10.0
-"""Between two looks of the watchdog."""
+"""Between two looks of the watchdog, and between two at the ids of the topics."""
 EXIT_STALLED = 70
 """Exit status of a worker that the watchdog ended (EX_SOFTWARE of sysexits.h)."""
 
@@ -153,32 +154,45 @@ class Worker:
         stopping = asyncio.create_task(self._stopping.wait())
         writing = asyncio.create_task(self._writer.run())
         running = asyncio.create_task(self._run_app())
+        watching = asyncio.create_task(
+            watch_topics(
+                lambda: topic_ids(self._config),
+                self._app.consumer.topic_ids,
+                interval_s=LOOK_INTERVAL_S,
+            )
+        )
+        tasks = (writing, running, watching)
         self._pusher.start()
         if self._judge is not None:
             self._judge.start()
         self._watchdog.start()
         try:
-            await asyncio.wait({stopping, writing, running}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
             if not (writing.done() or running.done()):
                 await self._drain()
         finally:
             self._watchdog.stop()
-            await self._stop(writing, running)
+            await self._stop(*tasks)
             stopping.cancel()
-        for task in (writing, running):
+        for task in tasks:
             if task.done() and not task.cancelled():
                 task.result()
 
     async def _ensure_topics(self) -> bool:
-        """Wait for the broker and make the topics; False if told to stop before."""
+        """Wait for the broker, make the topics and ask for their ids; False if told to stop before.
+
+        No record is fetched before the ids are known: see streams/remade.py.
+        """
         while not self._stopping.is_set():
             try:
                 await asyncio.to_thread(ensure_topics, self._config)
+                ids = await asyncio.to_thread(topic_ids, self._config)
             except Unavailable as error:
                 logger.warning("broker unavailable, waiting", extra={"cause": str(error)})
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), START_RETRY_S)
             else:
+                self._app.consumer.topic_ids = ids
                 return True
         return False
 
@@ -197,6 +211,7 @@ class Worker:
         consumer.stop_fetching()
         try:
             async with asyncio.timeout(DRAIN_WAIT_S):
+                await self._writer.drain(DRAIN_WAIT_S)  # Also what is of partitions gone by now.
                 while consumer.ledger.has_open():
                     await self._writer.drain(DRAIN_WAIT_S)
                     await asyncio.sleep(0.01)  # The agents take what their streams still hold.

@@ -109,7 +109,7 @@ def test_late_events_of_an_erased_user_are_hidden_too(tmp_path):
 def test_a_dead_letter_written_twice_is_shown_once_with_its_bytes(tmp_path):
     letters = [
         dead_letter(1),
-        dead_letter(1, known_at=at(9)),
+        dead_letter(1),
         dead_letter(2),
         dead_letter(1, partition=3),
     ]
@@ -120,6 +120,11 @@ def test_a_dead_letter_written_twice_is_shown_once_with_its_bytes(tmp_path):
     assert seen[0]["known_at"] == at(0)
     assert seen[0]["value"] == b"{\xff"
     assert seen[0]["key"] is None
+
+
+def test_a_dead_letter_of_a_topic_made_again_is_another_one_than_that_of_its_place(tmp_path):
+    store_all(tmp_path, [dead_letter(1), dead_letter(1, known_at=at(9), value=b"[")], chunk=1)
+    assert [r["value"] for r in rows(tmp_path, "dead_letters")] == [b"{\xff", b"["]
 
 
 def test_texts_come_back_as_they_were(tmp_path):
