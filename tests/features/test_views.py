@@ -124,7 +124,7 @@ def test_a_dead_letter_written_twice_is_shown_once_with_its_bytes(tmp_path):
 
 def test_a_dead_letter_of_a_topic_made_again_is_another_one_than_that_of_its_place(tmp_path):
     store_all(tmp_path, [dead_letter(1), dead_letter(1, known_at=at(9), value=b"[")], chunk=1)
-    assert [r["value"] for r in rows(tmp_path, "dead_letters")] == [b"{\xff", b"["]
+    assert {r["value"] for r in rows(tmp_path, "dead_letters")} == {b"{\xff", b"["}
 
 
 def test_texts_come_back_as_they_were(tmp_path):
