@@ -32,9 +32,9 @@ from streams.topics import committed_offsets, ensure_topics
 
 ROOT = Path(__file__).parents[1]
 PLOT = ROOT / "docs" / "images" / "scaling.svg"
-NUM_SAME = 200_000
+NUM_SAME = 1_000_000
 """Events where partitions or workers vary."""
-WAIT_S = 240.0
+WAIT_S = 600.0
 POLL_S = 0.05
 
 
