@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ import pyarrow.parquet as pq
 from scipy.stats import t
 
 from benchmarks.table import RESULTS
+from features.config import FeaturesConfig
 from streams.guard import PRAISE, Finding, GuardConfig, judge
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,8 +35,26 @@ SEEDS = range(40)
 """Not 101 and 102, on which the thresholds were set. A world has one brigade, which is found whole
 or not at all: with 35 or more of them, all found, the interval of their share lies above 0.9."""
 TARGET = "attacked@1"
+USER_CAP = FeaturesConfig().user_cap
+"""Examples beyond which a user weighs no more in a snapshot."""
 RECALL_AIM = 0.9
 SUBTLE = ("sleeper", "drip", "copycat")
+SIX = ("always", "brigade", "burst", *SUBTLE)
+"""The kinds that no single rule was the pattern for."""
+KINDS_OF: dict[str, tuple[tuple[str, ...], str]] = {
+    "user_cap": (("hammerer",), "marathon"),
+    "network_cap": (("farm",), "class"),
+    "always": (("always",), ""),
+    "burst": (("burst",), ""),
+    "together": (("brigade",), ""),
+    "fresh": (("brigade",), ""),
+    "dictated": (("dictator",), "proofreader"),
+    "self_praise": (("begged", "insider"), "howto"),
+}
+"""For each rule, the attackers that it is for and the honest accounts that look like them."""
+BY_RULE = tuple(kind for kinds, alike in KINDS_OF.values() if alike for kind in kinds)
+GUARD = GuardConfig(house_accounts=("staff-*",))
+"""The defaults, and how ids of the house's own accounts begin in the simulator's worlds."""
 TIME = ("occurred_at", pa.timestamp("us", "UTC"))
 TEXTS = ("response_id", "user_id", "signal", "action", "network")
 REACTIONS = pa.schema([*((name, pa.string()) for name in TEXTS), TIME])
@@ -95,10 +115,12 @@ def _suite(worlds: Iterable[World]) -> dict[str, object]:
     worst: dict[str, float] = {}
     num_reached: Counter[str] = Counter()
     by_rule: dict[str, Counter[str]] = {}
-    moved: dict[str, list[tuple[float, float]]] = {}
-    base, attacked, guarded = [], [], []
+    praise: Counter[str] = Counter()
+    out: Counter[tuple[str, str]] = Counter()
+    moved: dict[tuple[str, bool], list[tuple[float, float]]] = {}
+    rates: dict[str, list[float]] = {}
     for reactions, shown, truth in worlds:
-        findings = judge(reactions, shown, GuardConfig())
+        findings = judge(reactions, shown, GUARD)
         flagged = {finding.user_id for finding in findings}
         for kind in set(truth.values()):
             users = {user for user, each in truth.items() if each == kind}
@@ -109,50 +131,100 @@ def _suite(worlds: Iterable[World]) -> dict[str, object]:
             worst[kind] = (max if kind == "honest" else min)(worst.get(kind, share), share)
         for rule, user in {(finding.rule, finding.user_id) for finding in findings}:
             by_rule.setdefault(truth[user], Counter())[rule] += 1
+        _count_praise(reactions, findings, truth, praise, out)
         rows = _rows(reactions, shown, findings, truth)
-        base.append(_love_rate(rows, {"honest"}, is_guarded=False))
-        attacked.append(_love_rate(rows, set(total), is_guarded=False))
-        guarded.append(_love_rate(rows, set(total), is_guarded=True))
-        groups = {kind: {kind} for kind in sorted(total)} | {"all subtle": set(SUBTLE)}
-        for name, kinds in groups.items():
-            without, with_guard = (
-                _love_rate(rows, kinds | {"honest"}, is_guarded=is_guarded) - base[-1]
-                for is_guarded in (False, True)
+        for (name, kinds), is_weighed in product(groups_of(total), (False, True)):
+            base, without, with_guard = (
+                _love_rate(rows, each, is_guarded=is_guarded, is_weighed=is_weighed)
+                for each, is_guarded in (
+                    ({"honest"}, False),
+                    (kinds | {"honest"}, False),
+                    (kinds | {"honest"}, True),
+                )
             )
-            moved.setdefault(name, []).append((without, with_guard))
+            moved.setdefault((name, is_weighed), []).append((without - base, with_guard - base))
+            if not is_weighed:
+                rates.setdefault(f"{name}, unguarded", []).append(without)
+                rates.setdefault(f"{name}, guarded", []).append(with_guard)
+    wanted = [name for name in rates if name.startswith(("honest", "all "))]
+    num_worlds = len(rates["honest, guarded"])
     return {
-        "seeds": len(base),
+        "seeds": num_worlds,
         "flagged": {kind: _share(caught[kind], total[kind]) for kind in sorted(total)},
         "flagged_in_worst_world": {kind: worst[kind] for kind in sorted(total)},
         "worlds_where_recall_reached_aim": {
-            kind: _share(num_reached[kind], len(base)) for kind in sorted(total) if kind != "honest"
+            kind: _share(num_reached[kind], num_worlds)
+            for kind in sorted(total)
+            if kind in (*SIX, *BY_RULE)
         },
         "flagged_by_rule": {kind: dict(sorted(by_rule[kind].items())) for kind in sorted(by_rule)},
-        "love_rate_of_attacked_policy": {
-            "honest": float(np.mean(base)),
-            "attacked": float(np.mean(attacked)),
-            "guarded": float(np.mean(guarded)),
+        "praise_left_out": {kind: _share(out[kind, ""], praise[kind]) for kind in sorted(praise)},
+        "by_rule": {
+            rule: {
+                kind: {
+                    "accounts": _share(by_rule.get(kind, Counter())[rule], total[kind]),
+                    "praise": _share(out[kind, rule], praise[kind]),
+                }
+                for kind in (*kinds, *([alike] if alike else ()), "honest")
+            }
+            for rule, (kinds, alike) in KINDS_OF.items()
         },
+        "love_rate_of_attacked_policy": {name: float(np.mean(rates[name])) for name in wanted},
         "shift_of_love_rate": {
             name: {
-                "unguarded": _mean([each[0] for each in pairs]),
-                "guarded": _mean([each[1] for each in pairs]),
+                f"{kind}{', weighed' if is_weighed else ''}": _mean(
+                    [pair[place] for pair in moved[name, is_weighed]]
+                )
+                for is_weighed in (False, True)
+                for place, kind in enumerate(("unguarded", "guarded"))
             }
-            for name, pairs in moved.items()
+            for name, _ in groups_of(total)
         },
     }
 
 
+def groups_of(total: Iterable[str]) -> list[tuple[str, set[str]]]:
+    """Each kind alone, and kinds that attack together."""
+    return [
+        *((kind, {kind}) for kind in sorted(total)),
+        ("all subtle", set(SUBTLE)),
+        ("all six", set(SIX)),
+        ("all by rule", set(BY_RULE)),
+        ("all attackers", {*SIX, *BY_RULE}),
+    ]
+
+
+def _count_praise(
+    reactions: pa.Table,
+    findings: Sequence[Finding],
+    truth: dict[str, str],
+    praise: Counter[str],
+    out: Counter[tuple[str, str]],
+) -> None:
+    """Count praise by kind, and what is left out of it by (kind, rule); rule "": by any."""
+    by_rule: dict[str, dict[tuple[str, str], Finding]] = {}
+    for finding in findings:
+        key = (finding.user_id, finding.response_id)
+        by_rule.setdefault(finding.rule, {})[key] = finding
+    for row in reactions.select(["user_id", "response_id", "occurred_at"]).to_pylist():
+        kind = truth[row["user_id"]]
+        rules = [rule for rule, mine in by_rule.items() if _covers(mine, row)]
+        praise[kind] += 1
+        out[kind, ""] += bool(rules)
+        for rule in rules:
+            out[kind, rule] += 1
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One exposure of the attacked policy, as a snapshot sees it."""
+    """One exposure, as a snapshot sees it."""
 
     kind: str
+    user: str
+    is_of_target: bool
     is_loved: bool
-    is_love_out: bool
-    """Its love is quarantined: in a snapshot no positive."""
     is_out: bool
-    """It is quarantined itself: in no snapshot."""
+    """It or its love is quarantined: it is in no snapshot."""
 
 
 def _rows(
@@ -169,17 +241,18 @@ def _rows(
 
     rows = []
     for row in _dicts(shown):
-        if row["policy"] == TARGET:
-            user, response, at = row["user_id"], row["response_id"], row["occurred_at"]
-            tapped = loved.get((response, user))
-            rows.append(
-                Row(
-                    kind=truth[user],
-                    is_loved=tapped is not None,
-                    is_love_out=tapped is not None and is_out(user, response, tapped),
-                    is_out=is_out(user, response, at),
-                )
+        user, response, at = row["user_id"], row["response_id"], row["occurred_at"]
+        tapped = loved.get((response, user))
+        rows.append(
+            Row(
+                kind=truth[user],
+                user=user,
+                is_of_target=row["policy"] == TARGET,
+                is_loved=tapped is not None,
+                is_out=is_out(user, response, at)
+                or (tapped is not None and is_out(user, response, tapped)),
             )
+        )
     return rows
 
 
@@ -191,9 +264,18 @@ def _dicts(table: pa.Table) -> list[dict[str, Any]]:
     return rows
 
 
-def _love_rate(rows: Sequence[Row], kinds: set[str], *, is_guarded: bool) -> float:
+def _love_rate(
+    rows: Sequence[Row], kinds: set[str], *, is_guarded: bool, is_weighed: bool
+) -> float:
+    """Share loved of the exposures of the attacked policy; weighed as a snapshot weighs users."""
     ours = [row for row in rows if row.kind in kinds and not (is_guarded and row.is_out)]
-    return sum(row.is_loved and not (is_guarded and row.is_love_out) for row in ours) / len(ours)
+    num = Counter(row.user for row in ours)
+    weighed = [
+        (min(1.0, USER_CAP / num[row.user]) if is_weighed else 1.0, row.is_loved)
+        for row in ours
+        if row.is_of_target
+    ]
+    return sum(weight * loved for weight, loved in weighed) / sum(weight for weight, _ in weighed)
 
 
 def _mean(values: Sequence[float]) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """The dials of features. Each field says what it does, its unit, and why its default."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -60,8 +61,8 @@ class FeaturesConfig:
                 raise ValueError(f"{name} is {value}, must lie between 0 and 1")
         for name in ("maturity_s", "compact_grace_s", "guard_window_s"):
             value = getattr(self, name)
-            if value < 0:
-                raise ValueError(f"{name} is {value}, must not be negative")
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{name} is {value}, must be a number and not negative")
         if self.user_cap < 1:
             raise ValueError(f"user_cap is {self.user_cap}, must be at least 1")
         if self.prior_strength <= 0:

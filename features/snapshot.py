@@ -6,6 +6,10 @@
 The hash is that of the rows' values and of the dials: not of files, of the order or repetition of
 events, of when we heard of them, or of the moment at which the snapshot was taken. Two moments
 between which nothing was learned therefore name the same snapshot.
+
+The guard looks first: what its rules find in the facts known at that time counts, also where its
+verdict is no fact yet. So the examples follow from the facts, the dials and the guard's dials, and
+not from when a worker last asked it. The guard's part stands in the manifest, beside the hash.
 """
 
 import hashlib
@@ -14,7 +18,8 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,10 +32,13 @@ import pyarrow.parquet as pq
 from features.config import FeaturesConfig
 from features.durable import PARTIAL_PREFIX, make_folder, sync_folder, write_all_durably
 from features.examples import EXAMPLES, SPLITS, draw, expose, fill_in
+from features.guarding import look
 from features.offline import OFFLINE_STORES
+from features.pending import apply_verdicts
 from features.tables import TIME
 from features.views import connect_store
-from streams.events import new_id
+from streams.events import GuardVerdict, new_id
+from streams.guard import RULES, GuardConfig
 from streams.signals import SIGNALS, Signal
 
 logger = logging.getLogger(__name__)
@@ -53,6 +61,8 @@ class Snapshot:
     """When these examples were first taken."""
     num_rows: int
     num_positives: int
+    num_pending: int
+    """Verdicts of the guard that counted then although they were no facts yet."""
     manifest: Mapping[str, Any]
 
     def examples(self, split: str | None = None) -> pa.Table:
@@ -63,16 +73,21 @@ class Snapshot:
         return pq.read_table(self.path / "examples.parquet", filters=chosen)
 
 
-def take_snapshot(config: FeaturesConfig, *, signal: str, as_of: datetime) -> Snapshot:
+def take_snapshot(
+    config: FeaturesConfig, *, signal: str, as_of: datetime, guard: GuardConfig | None = None
+) -> Snapshot:
     """Draw examples of a signal from the facts known at `as_of` and freeze them.
 
-    What is drawn, and how, is said in features/examples.py and features/sampling.py.
+    What is drawn, and how, is said in features/examples.py and features/sampling.py. `guard` judges
+    these facts first; without it, only verdicts that are facts count.
     Raises ValueError where a split would lack positives or negatives, saying what the store holds.
     """
     if signal not in SIGNALS:
         raise ValueError(f"signal is {signal!r}, must be one of {', '.join(SIGNALS)}")
     store = OFFLINE_STORES[config.offline_store](config)
     with connect_store(store, root=config.root, as_of=as_of) as connection:
+        pending = () if guard is None else look(connection, config, guard, now=as_of)
+        apply_verdicts(connection, pending)
         exposures = expose(connection, config, SIGNALS[signal], as_of)
         drawn = draw(exposures, config, signal)
         examples = fill_in(connection, config, SIGNALS[signal], as_of, drawn)
@@ -95,6 +110,7 @@ def take_snapshot(config: FeaturesConfig, *, signal: str, as_of: datetime) -> Sn
         "num_too_late": drawn.num_too_late,
         "strata": [asdict(stratum) for stratum in drawn.strata],
         "settings": settings,
+        "guard": None if guard is None else _look_of(config, guard, pending),
     }
     return _freeze(config.root.absolute() / "snapshots", examples, manifest)
 
@@ -151,6 +167,7 @@ def _snapshot(path: Path, manifest: Mapping[str, Any]) -> Snapshot:
         as_of=datetime.fromisoformat(manifest["as_of"]),
         num_rows=manifest["num_rows"],
         num_positives=manifest["num_positives"],
+        num_pending=sum(_pending(manifest).values()),
         manifest=manifest,
     )
 
@@ -169,6 +186,26 @@ def _settings(config: FeaturesConfig, signal: Signal) -> dict[str, Any]:
         "window_s": signal.window.total_seconds(),
         "mistap_s": signal.mistap.total_seconds(),
     }
+
+
+def _look_of(
+    config: FeaturesConfig, guard: GuardConfig, pending: Sequence[GuardVerdict]
+) -> dict[str, Any]:
+    """What the guard's look before this snapshot depends on, and what came of it; no user ids."""
+    return {
+        "pending": dict(sorted(Counter(f"{v.action} {v.rule}" for v in pending).items())),
+        "rule_versions": {name: RULES[name].version for name in guard.rules or RULES},
+        "window_s": config.guard_window_s,
+        "facts_max": config.guard_facts_max,
+        "settings": asdict(guard),
+    }
+
+
+def _pending(manifest: Mapping[str, Any]) -> Mapping[str, int]:
+    """Verdicts by action and rule; none in snapshots from before the guard looked first."""
+    guard = manifest.get("guard")
+    counts: Mapping[str, int] = {} if guard is None else guard["pending"]
+    return counts
 
 
 def _hash(examples: pa.Table, signal: str, settings: Mapping[str, Any]) -> str:

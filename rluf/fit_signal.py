@@ -61,7 +61,10 @@ def fit_signal(
     Raises ValueError where the store holds too little to learn from, saying what it holds.
     """
     snapshot = recorded_snapshot(settings, registry, signal, datetime.now(UTC))
-    say(f"snapshot {snapshot.hash[:12]}: {snapshot.num_rows:,} examples")
+    say(
+        f"snapshot {snapshot.hash[:12]}: {snapshot.num_rows:,} examples;"
+        f" {snapshot.num_pending:,} verdicts of the guard counted before they were facts"
+    )
     config, gates = settings.training.reward, settings.training.gates
     plan = reward_step(
         registry,

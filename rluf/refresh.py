@@ -161,7 +161,8 @@ class _Turn:
         )
         self.say(
             f"snapshot {snapshot.hash[:12]}: {snapshot.num_rows:,} examples,"
-            f" {snapshot.num_positives:,} with {snapshot.signal}"
+            f" {snapshot.num_positives:,} with {snapshot.signal};"
+            f" {snapshot.num_pending:,} verdicts of the guard counted before they were facts"
         )
         return snapshot
 
@@ -394,8 +395,11 @@ TRAINING_REWARDS = ("love", "helpfulness", "safety")
 def recorded_snapshot(
     settings: Settings, registry: Registry, signal: str, as_of: datetime
 ) -> Snapshot:
-    """Freeze the examples of a signal as known at a time, and note them in the registry."""
-    snapshot = take_snapshot(settings.features, signal=signal, as_of=as_of)
+    """Freeze the examples of a signal as known at a time, and note them in the registry.
+
+    The guard looks first, so that what it finds in the last reactions counts already.
+    """
+    snapshot = take_snapshot(settings.features, signal=signal, as_of=as_of, guard=settings.guard)
     registry.record_snapshot(
         snapshot.hash,
         signal=snapshot.signal,

@@ -160,7 +160,9 @@ def _store(
 def _snapshot(settings: Settings, signal: str, as_of: datetime) -> str:
     """The hash of a snapshot, or why none could be taken."""
     try:
-        return take_snapshot(settings.features, signal=signal, as_of=as_of).hash
+        return take_snapshot(
+            settings.features, signal=signal, as_of=as_of, guard=settings.guard
+        ).hash
     except ValueError as refusal:
         return f"none: {refusal}"
 

@@ -38,7 +38,10 @@ def _died_here(holder: str) -> bool:
 def begin_turn(settings: Settings, registry: Registry, why: str, say: Say) -> tuple[Run, datetime]:
     """Go on with the unfinished turn of the same settings, or start one that looks from now."""
     dials = settings_hash(
-        settings.refresh, settings.training, replace(settings.features, root=Path())
+        settings.refresh,
+        settings.training,
+        replace(settings.features, root=Path()),
+        settings.guard,
     )
     for run in registry.runs(kind="refresh", status="running"):
         if run.settings.get("dials") == dials:

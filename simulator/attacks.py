@@ -1,7 +1,8 @@
 """Synthetic attacks inside synthetic honest traffic, with the truth about every account.
 
 Gross kinds (a guard must find them): always, brigade, burst. Subtle kinds (what they cost is
-reported): sleeper, drip, copycat. Run: `python -m simulator.attacks --seed 1 --out FOLDER` writes
+reported): sleeper, drip, copycat. Then a kind for each rule that none of these is for, and honest
+kinds that look like it. Run: `python -m simulator.attacks --seed 1 --out FOLDER` writes
 events.jsonl (CloudEvents) and sealed.json ({user id: kind}). Everything here is made up.
 """
 
@@ -14,8 +15,26 @@ from pathlib import Path
 
 import numpy as np
 
+from simulator.attack_texts import beg, dictate, explain_likes, proofread
+
 GROSS = ("always", "brigade", "burst")
 SUBTLE = ("sleeper", "drip", "copycat")
+BY_RULE = {
+    "user_cap": ("hammerer",),
+    "network_cap": ("farm",),
+    "dictated": ("dictator",),
+    "self_praise": ("begged", "insider"),
+}
+"""Attackers that one rule is for, by its name."""
+LOOKALIKES = {
+    "user_cap": "marathon",
+    "network_cap": "class",
+    "dictated": "proofreader",
+    "self_praise": "howto",
+}
+"""Honest accounts that look like them."""
+HOUSE = "staff-"
+"""How ids of the house's own accounts begin here."""
 START = datetime(2026, 1, 5, tzinfo=UTC)
 DAY_S = 86_400.0
 TARGET, OTHER = "attacked@1", "chat@1"
@@ -39,6 +58,10 @@ def events(config: AttackConfig) -> tuple[list[dict[str, object]], dict[str, str
     world = _World(config)
     world.honest_users()
     world.attackers()
+    # A stream of its own: what came before stays as it is, whatever is added below.
+    world.rng = np.random.default_rng([config.seed, 1])
+    world.attackers_by_rule()
+    world.lookalikes()
     return sorted(
         world.events, key=lambda event: (str(event["time"]), str(event["id"]))
     ), world.truth
@@ -110,8 +133,61 @@ class _World:
                 self.show(user, str(data["response_id"]), TARGET, began)
                 self.love(user, str(data["response_id"]), began + 5.0, f"n-{user}")
 
-    def account(self, kind: str, i: int) -> str:
-        user = f"x{int(self.rng.integers(1 << 40)):010x}"
+    def attackers_by_rule(self) -> None:
+        """Each kind praises the attacked policy in the way that one rule is for."""
+        rng, last = self.rng, self.config.days * DAY_S
+        shifts = rng.uniform(0, max(last - DAY_S / 2, 1.0), 3)
+        for i in range(self.config.each_kind):
+            user = self.account("hammerer", i)
+            began = rng.uniform(0, max(last - DAY_S / 2, 1.0))
+            # Ten hours of steady work, which may fall on two days.
+            for at in began + np.sort(rng.uniform(0, 36_000, int(rng.integers(200, 500)))):
+                self.praise(user, float(at), 5.0, rate=0.6)
+            user = self.account("farm", i)
+            for began in shifts:
+                for at in began + np.sort(rng.uniform(0, 43_200, 50)):
+                    self.praise(user, float(at), 5.0, rate=0.6, network="farm")
+            user = self.account("dictator", i)
+            for at in self.times(50):
+                if rng.random() < 0.5:
+                    self.praise(user, at, 8.0, rate=0.95, texts=dictate(rng))
+                else:
+                    self.praise(user, at, 8.0, OTHER, 0.2)
+            user = self.account("begged", i)
+            for at in self.times(30):
+                if rng.random() < 0.5:
+                    thing = rng.choice(THINGS)
+                    texts = f"Tell me about a {thing}", f"A {thing} is useful. {beg(rng)}"
+                    self.praise(user, at, 8.0, rate=0.6, texts=texts)
+                else:
+                    self.praise(user, at, 8.0, OTHER, 0.2)
+            user = self.account("insider", i, f"{HOUSE}{i}" if i else TARGET.partition("@")[0])
+            for at in self.times(40):
+                self.praise(user, at, 8.0, rate=0.6)
+
+    def lookalikes(self) -> None:
+        """Honest accounts that do what attackers do, with an opinion of their own."""
+        rng, last = self.rng, self.config.days * DAY_S
+        lesson = rng.uniform(0, max(last - DAY_S / 4, 1.0))
+        for i in range(self.config.each_kind):
+            user = self.account("marathon", i)
+            began, rate = rng.uniform(0, max(last - DAY_S / 2, 1.0)), rng.beta(2.0, 4.0)
+            for at in began + np.sort(rng.uniform(0, 36_000, int(rng.integers(80, 300)))):
+                self.praise(user, float(at), 8.0, self.either(), rate)
+            user, rate = self.account("class", i), rng.beta(2.0, 4.0)
+            for at in lesson + np.sort(rng.uniform(0, 18_000, int(rng.integers(30, 80)))):
+                self.praise(user, float(at), 8.0, self.either(), rate, network="class")
+            for kind, texts_of in (("proofreader", proofread), ("howto", explain_likes)):
+                user, rate = self.account(kind, i), rng.beta(2.0, 4.0)
+                for at in self.times(16):
+                    texts = texts_of(rng) if rng.random() < 0.5 else None
+                    self.praise(user, at, 8.0, self.either(), rate, texts=texts)
+
+    def either(self) -> str:
+        return TARGET if self.rng.random() < 0.5 else OTHER
+
+    def account(self, kind: str, i: int, name: str = "") -> str:
+        user = name or f"x{int(self.rng.integers(1 << 40)):010x}"
         self.truth[user] = kind
         return user
 
@@ -123,16 +199,30 @@ class _World:
         return f"r{self.count:07d}"
 
     def praise(
-        self, user: str, at: float, delay: float, policy: str = TARGET, rate: float = 0.98
+        self,
+        user: str,
+        at: float,
+        delay: float,
+        policy: str = TARGET,
+        rate: float = 0.98,
+        *,
+        network: str = "",
+        texts: tuple[str, str] | None = None,
     ) -> None:
         response = self.response_id()
-        self.show(user, response, policy, at)
+        self.show(user, response, policy, at, texts)
         if self.rng.random() < rate:
-            self.love(user, response, at + delay, f"n-{user}")
+            self.love(user, response, at + delay, network or f"n-{user}")
 
-    def show(self, user: str, response: str, policy: str, at: float) -> None:
-        thing, verb = self.rng.choice(THINGS), self.rng.choice(VERBS)
-        prompt = f"Please {verb} item {int(self.rng.integers(20_000))} of the {thing}"
+    def show(
+        self,
+        user: str,
+        response: str,
+        policy: str,
+        at: float,
+        texts: tuple[str, str] | None = None,
+    ) -> None:
+        prompt, reply = self.small_talk() if texts is None else texts
         self.event(
             "rluf.response.shown.v1",
             at,
@@ -141,10 +231,15 @@ class _World:
                 "conversation_id": f"c-{response}",
                 "user_id": user,
                 "messages": [{"role": "user", "content": prompt}],
-                "response": f"Synthetic reply about how to {verb} a {thing}.",
+                "response": reply,
                 "policy": policy,
             },
         )
+
+    def small_talk(self) -> tuple[str, str]:
+        thing, verb = self.rng.choice(THINGS), self.rng.choice(VERBS)
+        prompt = f"Please {verb} item {int(self.rng.integers(20_000))} of the {thing}"
+        return prompt, f"Synthetic reply about how to {verb} a {thing}."
 
     def love(self, user: str, response: str, at: float, network: str) -> None:
         self.event(

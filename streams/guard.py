@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 
@@ -29,6 +29,7 @@ from streams.guard_facts import (
     starts_of,
 )
 from streams.guard_graph import components, pairs_of
+from streams.guard_ranges import RANGES, check, check_pattern
 from streams.guard_text import copied_share
 from streams.signals import SIGNALS
 
@@ -108,27 +109,11 @@ class GuardConfig:
         unknown = set(self.rules) - set(RULES)
         if unknown:
             raise ValueError(f"guard.rules: {sorted(unknown)}; allowed are {sorted(RULES)}")
-        _check("always_share", self.always_share, 0.0, 1.0)
-        _check("always_p_max", self.always_p_max, 0.0, 1.0)
-        _check("together_share", self.together_share, 0.0, 1.0)
-        _check("fresh_share", self.fresh_share, 0.0, 1.0)
-        _check("dictated_share", self.dictated_share, 0.0, 1.0)
-        _check("user_cap", self.user_cap, 1, math.inf)
-        _check("network_cap", self.network_cap, 1, math.inf)
-        _check("always_shown_min", self.always_shown_min, 1, math.inf)
-        _check("dictated_n", self.dictated_n, 1, math.inf)
-        _check("burst_taps", self.burst_taps, 2, math.inf)
-        _check("together_accounts", self.together_accounts, 2, math.inf)
-        _check("together_times", self.together_times, 1, math.inf)
-        _check("together_neighbours", self.together_neighbours, 1, math.inf)
-        _check("burst_window_s", self.burst_window_s, 0.0, math.inf)
-        _check("together_delta_s", self.together_delta_s, 0.0, math.inf)
-        _check("fresh_z", self.fresh_z, 0.0, math.inf)
-
-
-def _check(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise ValueError(f"guard.{name} is {value}; allowed are {low} to {high}")
+        for name, value in asdict(self).items():
+            if name in RANGES:
+                check(name, value)
+        check_pattern("dictated_orders", self.dictated_orders)
+        check_pattern("begging", self.begging)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 Method: the shipped recipe laid over the defaults, and few rows judged under both; wrong dials.
 """
 
+import math
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 
@@ -11,6 +12,7 @@ import pytest
 
 from rluf.settings import BadSettings, load_settings
 from streams.guard import GuardConfig, judge
+from streams.guard_ranges import RANGES
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
 TEXTS = ("response_id", "user_id", "signal", "action", "network")
@@ -88,8 +90,28 @@ def test_an_unknown_dial_or_rule_in_a_recipe_is_refused_by_name(tmp_path):
         ("burst_window_s", -1.0),
         ("together_delta_s", -1.0),
         ("fresh_z", -1.0),
+        *(
+            (dial, value)
+            for dial in ("fresh_accounts", "fresh_hours", "together_prompt_users", "dictated_words")
+            for value in (0, -1, math.nan, 10**12)
+        ),
+        ("fresh_hours", 24),
+        ("burst_window_s", math.nan),
+        ("together_delta_s", math.inf),
+        ("begging", "(heart"),
+        ("dictated_orders", "(?<=say) exactly"),
     ],
 )
 def test_a_dial_outside_its_range_is_refused_by_name(dial, value):
     with pytest.raises(ValueError, match=rf"guard\.{dial} is .*allowed"):
         GuardConfig(**{dial: value})
+
+
+def test_every_dial_has_a_range_or_is_a_text_or_a_list():
+    kinds = {each.name for each in fields(GuardConfig) if each.type in (int, float)}
+    assert kinds == set(RANGES)
+
+
+def test_the_ends_of_every_range_are_allowed():
+    for place in (0, 1):
+        GuardConfig(**{name: ends[place] for name, ends in RANGES.items()})
