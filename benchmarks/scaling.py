@@ -167,9 +167,12 @@ def draw(measured: list[tuple[Point, float, float]]) -> None:
         for row, values in enumerate(([each[1] / 1000 for each in some], [e[2] for e in some])):
             axes[row][column].plot(x, values, marker="o")
             axes[row][column].set_xscale("log")
-            axes[row][column].set_ylim(bottom=0)
+            axes[row][column].set_xticks(x, [f"{value:,}" for value in x])
+            axes[row][column].minorticks_off()
             axes[row][column].grid(alpha=0.3)
         axes[1][column].set_xlabel(varied)
+    for row, most in enumerate((max(e[1] for e in measured) / 1000, max(e[2] for e in measured))):
+        axes[row][0].set_ylim(0, 1.1 * most)  # Shared by its row.
     axes[0][0].set_ylabel("thousand events/s")
     axes[1][0].set_ylabel("largest worker, MB")
     figure.savefig(PLOT, metadata={"Date": None})
