@@ -23,11 +23,14 @@ HEAD = (
     f"content-length: {len(BODY)}\r\nexpect: 100-continue\r\n\r\n"
 ).encode()
 SCRIPT = """
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
 from serving.server import serve
 from tests.serving.conftest import FAST, open_place
+# A shell without job control has what it starts in the background ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 place = open_place(Path(sys.argv[1]), Path(sys.argv[2]))
 try:
     serve(place.room(replace(FAST, port=int(sys.argv[3]))))
