@@ -58,10 +58,9 @@ def written_durably(path: Path) -> Iterator[Path]:
             os.close(descriptor)
         os.replace(beside, path)
         sync_folder(path.parent)
-    except BaseException:
+    finally:  # Where it became `path`, nothing bears its name any more.
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)
-        raise
 
 
 def make_folder(folder: Path) -> None:

@@ -40,7 +40,7 @@ from features.history import EntityKey, current_sql, history_sql, label_changes_
 from features.lean import lean_imports
 from features.offline import OFFLINE_STORES
 from features.offline.base import OfflineStore
-from features.tallies import Tallies, tallies_path
+from features.tallies import BUSY_WAIT_S, Tallies, tallies_path
 from features.views import connect_store
 from streams.errors import Unavailable
 from streams.events import new_id
@@ -61,8 +61,6 @@ WRITE_ROWS_MAX = 5_000
 PUSH_SHARE_MAX = 0.1
 """Share of its time that a worker spends on pushing: after a slow push it rests nine times as long.
 Online rows of a large store are then older, and the stream is not held up."""
-BUSY_WAIT_S = 30.0
-"""How long to wait for a database that another process writes to."""
 PUSH_QUICK_S = 0.4
 """A push that took less needs no rest."""
 
