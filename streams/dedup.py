@@ -48,6 +48,7 @@ class _Segment:
 
     start_s: int
     runs: list[Hashes] = field(default_factory=list)
+    """None of them empty."""
     path: Path | None = None
     """Its file; None where there is none, or none any more."""
 
@@ -56,6 +57,8 @@ class _Segment:
 
     def add(self, hashes: Hashes) -> None:
         """Take in sorted hashes; merging like lengths costs each a handful of copies in all."""
+        if not hashes.size:  # So it is with the file of an owner killed before its first write.
+            return
         self.runs.append(hashes)
         while len(self.runs) > 1 and self.runs[-2].size <= MERGE_FACTOR * self.runs[-1].size:
             self._merge(2)
@@ -189,8 +192,10 @@ class SeenIds:
         segments = []
         try:
             for path in self._place(place).glob(f"*{SUFFIX}"):
-                if path.stem.isdigit():
-                    segments.append(_Segment(int(path.stem), [_load(path)], path))
+                if path.stem.isdecimal():
+                    segment = _Segment(int(path.stem), path=path)
+                    segment.add(_load(path))
+                    segments.append(segment)
         except OSError as fault:
             logger.warning("ids not read, duplicates cost space", extra={"cause": fault.strerror})
         return sorted(segments, key=lambda segment: segment.start_s)
@@ -218,7 +223,7 @@ def _append(segment: _Segment, hashes: Hashes) -> None:
         return
     try:
         segment.path.parent.mkdir(parents=True, exist_ok=True)
-        with segment.path.open("ab", buffering=0) as file:
+        with segment.path.open("ab") as file:  # Buffered: writes all of it or raises.
             file.write(hashes.astype("<u8", copy=False).tobytes())
     except OSError as fault:
         logger.warning("ids not kept, duplicates cost space", extra={"cause": fault.strerror})

@@ -5,6 +5,9 @@ damaged the ways that crashes and full disks damage them.
 """
 
 import random
+import resource
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -100,14 +103,33 @@ def test_another_process_knows_what_this_one_knew(clock, tmp_path):
     assert len(second) == 1_000
 
 
-def test_a_file_cut_in_the_middle_of_a_hash_loses_that_hash_alone(clock, tmp_path):
-    memory(clock, tmp_path).add(PLACE, {1, 2, 3})
-    (path,) = tmp_path.rglob("*.ids")
-    path.write_bytes(path.read_bytes()[:-3])
-    second = memory(clock, tmp_path)
-    assert known(second, [1, 2, 3]) == [1, 2]
-    second.add(PLACE, {4})
-    assert known(memory(clock, tmp_path), [1, 2, 3, 4]) == [1, 2, 4]
+@given(num=st.integers(1, 6), num_bytes_left=st.integers(0, 48))
+def test_a_file_cut_anywhere_loses_what_was_cut_off_alone(num, num_bytes_left):
+    """At 0 bytes too: its owner was killed between making the file and writing to it."""
+    told = list(range(1, num + 1))
+    kept = told[: num_bytes_left // 8]
+    with tempfile.TemporaryDirectory() as folder:
+        memory(Clock(), Path(folder)).add(PLACE, set(told))
+        (path,) = Path(folder).rglob("*.ids")
+        path.write_bytes(path.read_bytes()[:num_bytes_left])
+        second = memory(Clock(), Path(folder))
+        assert known(second, [*told, 99]) == kept
+        second.add(PLACE, {99})
+        assert known(memory(Clock(), Path(folder)), [*told, 99]) == [*kept, 99]
+
+
+def test_a_disk_that_fills_in_the_middle_of_a_write_leaves_no_half_of_a_hash(clock, tmp_path):
+    seen = memory(clock, tmp_path)
+    seen.add(PLACE, {1})
+    most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20, most[1]))  # Room for one hash and a half.
+    try:
+        seen.add(PLACE, {2, 3})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, most)
+    seen.add(PLACE, {4})
+    assert known(seen, [1, 2, 3, 4]) == [1, 2, 3, 4]
+    assert all(path.stat().st_size % 8 == 0 for path in tmp_path.rglob("*.ids"))
 
 
 def test_files_outside_of_the_window_are_deleted(clock, tmp_path):
