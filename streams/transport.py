@@ -36,6 +36,9 @@ from faust.types import TP, AppT, ConsumerMessage, EventT, Message
 from streams.pipeline import Record
 from streams.topics import is_of_another_topic, is_stamped, stamp_of
 
+PREFETCH_BACKOFF_S = 86_400.0
+"""How long records that are fetched and not taken keep aiokafka from asking their broker again."""
+
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Chunk:
@@ -136,6 +139,17 @@ class ChunkSchema(Schema):  # type: ignore[misc]
 
 class ChunkThread(aiokafka.AIOKafkaConsumerThread):  # type: ignore[misc]
     """The thread in which aiokafka fetches, heartbeats and commits."""
+
+    async def on_start(self) -> None:
+        """Start aiokafka's consumer, which is told not to fetch past what waits to be taken.
+
+        By default it asks a broker again after 0.1 s, for the other partitions. Where these have
+        nothing to give, as topics of rare events, the broker holds that question for 1.5 s, and
+        what is taken meanwhile is not fetched on: the worker would stand still after each time
+        that it was full.
+        """
+        await super().on_start()
+        self._consumer._fetcher._prefetch_backoff = PREFETCH_BACKOFF_S
 
     async def _fetch_records(
         self,

@@ -7,10 +7,12 @@ aiokafka's builder and damaged as compaction and transactions do it; the consume
 import asyncio
 import struct
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import TypeVar
 
 import faust
 import pytest
+from aiokafka import AIOKafkaProducer
 from aiokafka.consumer.fetcher import FetchResult, PartitionRecords
 from aiokafka.consumer.subscription_state import Assignment
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
@@ -21,9 +23,12 @@ from faust.types import TP
 from streams.agents import make_app
 from streams.config import StreamsConfig
 from streams.pipeline import Record
+from streams.topics import ensure_topics
 from streams.transport import Chunk, Ledger, OffsetsSkipped, _chunk_of
 
 T = TypeVar("T")
+
+WAIT_S = 30.0
 
 ONE = TP("rluf.shown.v1", 0)
 TWO = TP("rluf.shown.v1", 1)
@@ -217,6 +222,36 @@ def test_fetching_waits_while_too_much_is_not_done(tmp_path):
         assert not consumer._is_full()
 
     with_app(tmp_path, use)
+
+
+@pytest.mark.kafka
+def test_while_the_worker_is_full_no_question_is_left_lying_at_the_broker(tmp_path, streams_config):
+    """One about topics that have nothing to give would lie there for 1.5 s, and the records that
+    come after those taken meanwhile would wait for it."""
+    config = replace(streams_config, data_dir=tmp_path, partitions=1)
+    ensure_topics(config)
+    taken: asyncio.Queue[Chunk] = asyncio.Queue()
+
+    async def run() -> None:
+        app = make_app(config, lambda event: taken.put_nowait(event.value))
+        app.consumer.open_records_max = 1
+        async with app, AIOKafkaProducer(bootstrap_servers=config.brokers) as producer:
+            await producer.send_and_wait(config.shown_topic, b"first")
+            first = await asyncio.wait_for(taken.get(), WAIT_S)
+            await producer.send_and_wait(config.shown_topic, b"second")
+            fetcher = app.consumer._thread._consumer._fetcher
+            async with asyncio.timeout(WAIT_S):
+                while not fetcher._records:
+                    await asyncio.sleep(0.01)
+            assert app.consumer._is_full()
+            for _ in range(10):
+                await asyncio.sleep(0.1)
+                assert not fetcher._in_flight
+            app.consumer.open_records_max = 10
+            second = await asyncio.wait_for(taken.get(), WAIT_S)
+        assert [r.value for r in first.records + second.records] == [b"first", b"second"]
+
+    asyncio.run(run())
 
 
 def test_a_log_that_was_made_anew_is_read_from_its_beginning(tmp_path):
