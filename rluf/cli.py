@@ -10,6 +10,7 @@ Rooms are imported inside the verbs, so that `rluf --help` answers at once.
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import replace
 from datetime import datetime
@@ -29,6 +30,7 @@ from rluf.options import (
     usage,
     utc,
 )
+from rluf.otel import find_collector
 from rluf.settings import as_toml, load_settings, plain
 
 if TYPE_CHECKING:
@@ -387,7 +389,12 @@ def migrate(recipe: RecipeOption = None, json: JsonOption = False) -> None:
 def show_settings(recipe: RecipeOption = None, json: JsonOption = False) -> None:
     """Print every setting in force, after recipe and environment."""
     settings = load_settings(recipe or ())
-    Console(as_json=json).emit(settings, text=as_toml(settings))
+    collector = find_collector(settings.tracing, os.environ)
+    tracing = replace(settings.tracing, endpoint=collector.shown())
+    settings = replace(settings, tracing=tracing)
+    origins = {"tracing.endpoint": collector.origin()} if collector.variable else {}
+    value = {**plain(settings), "origins": origins}
+    Console(as_json=json).emit(value, text=as_toml(settings, origins))
 
 
 for verb in (lag, compact, erase):

@@ -162,8 +162,11 @@ def plain(value: object) -> Any:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
-def as_toml(settings: Settings) -> str:
-    """Give every setting as a recipe would have it."""
+def as_toml(settings: Settings, origins: Mapping[str, str]) -> str:
+    """Give every setting as a recipe would have it.
+
+    `origins` says where a value comes from, by its full name, if not from recipe or RLUF_*.
+    """
     lines: list[str] = []
 
     def walk(tree: Mapping[str, object], path: str) -> None:
@@ -173,7 +176,9 @@ def as_toml(settings: Settings) -> str:
         for key, value in values.items():
             unset = value is None  # TOML has no word for it: the line stays out of the recipe.
             text = json.dumps(value, ensure_ascii=False)
-            lines.append(f"# {key} is not set" if unset else f"{key} = {text}")
+            origin = origins.get(f"{path}.{key}" if path else key)
+            remark = f"  # {origin}" if origin else ""
+            lines.append(f"# {key} is not set" if unset else f"{key} = {text}{remark}")
         for key, value in tree.items():
             if isinstance(value, dict):
                 walk(value, f"{path}.{key}" if path else key)

@@ -27,10 +27,10 @@ from serving.feedback import feedback_routes
 from serving.meters import CONTENT_TYPE, Meters
 from serving.pseudonyms import Pseudonyms
 from serving.queries import query_routes
-from serving.recorder import EventProducer, Recorder, Tracing
+from serving.recorder import EventProducer, Recorder
 from serving.registry_meters import RegistryMeters
 from serving.status import StatusBoard, readiness
-from serving.tracing import ContinueTrace
+from serving.tracing import TraceRequests, Tracing
 from streams.config import StreamsConfig
 
 logger = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ def create_app(room: Room) -> FastAPI:
     )
     app.add_middleware(Doorway, meters=desk.meters)
     if room.tracing is not None:
-        app.add_middleware(ContinueTrace)
+        app.add_middleware(TraceRequests, tracing=room.tracing)
     app.add_exception_handler(ApiError, _on_api_error)
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(Exception, _on_fault)

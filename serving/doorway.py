@@ -33,6 +33,8 @@ REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 DRAIN_FACTOR = 32
 """How much of a body that is too large is read and thrown away, in limits. A client that is cut
 off while it still sends mostly sees a broken connection, not the answer that explains it."""
+UNMATCHED = "unmatched"
+"""What is counted as the route of a request that has none."""
 AskedT = TypeVar("AskedT", bound=Asked)
 
 
@@ -63,7 +65,7 @@ class Doorway:
         try:
             await self._app(scope, receive, send_with_id)
         finally:
-            route = _route(scope)
+            route = route_of(scope) or UNMATCHED
             self._meters.requests.labels(route, scope["method"], str(status)).inc()
             self._meters.request_duration.labels(route).observe(time.perf_counter() - started)
 
@@ -147,6 +149,13 @@ def key_unit(request: Request) -> str:
     return f"key-{hashlib.sha256(key.encode()).hexdigest()[:16]}" if key else ""
 
 
+def route_of(scope: Scope) -> str:
+    """Give the pattern of the route that was found, never the path, which may hold ids and typing
+    errors; empty where none was."""
+    path = getattr(scope.get("route"), "path", None)
+    return path if isinstance(path, str) else ""
+
+
 def is_on(request: Request, header: str) -> bool:
     """Whether a header says true."""
     return request.headers.get(header, "").strip().lower() in ("true", "1", "yes")
@@ -159,9 +168,3 @@ def _request_id(scope: Scope) -> str:
             if REQUEST_ID.fullmatch(given):
                 return str(given)
     return f"req-{new_id()}"
-
-
-def _route(scope: Scope) -> str:
-    """Give the route's pattern, never the path: ids and typing errors must not become labels."""
-    path = getattr(scope.get("route"), "path", None)
-    return path if isinstance(path, str) else "unmatched"

@@ -9,13 +9,12 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from functools import partial
 from typing import Protocol
 
 from serving.config import ServingConfig
 from serving.meters import Meters
-from serving.tracing import TRACEPARENT
+from serving.tracing import Tracing
 from streams.errors import BadEvent, Unavailable
 from streams.events import Event
 from streams.producer import RecordPlace
@@ -33,15 +32,6 @@ class EventProducer(Protocol):
 
     def send(self, event: Event, headers: Sequence[tuple[str, bytes]] = ()) -> Future[RecordPlace]:
         """Queue one event; the future is done once it is durable. Raises or sets Unavailable."""
-
-
-class Tracing(Protocol):
-    """What we need of streams.spans.Spans."""
-
-    def sending(
-        self, event: Event, traceparent: str
-    ) -> AbstractContextManager[list[tuple[str, bytes]]]:
-        """Span what is done inside; gives the headers that the record must carry."""
 
 
 class Recorder:
@@ -128,7 +118,7 @@ class Recorder:
             if self._tracing is None:
                 await self._send(partial(self._producer.send, event))
             else:
-                with self._tracing.sending(event, TRACEPARENT.get()) as headers:
+                with self._tracing.sending(event) as headers:
                     await self._send(partial(self._producer.send, event, headers))
         finally:
             self._num_pending -= 1

@@ -1,11 +1,13 @@
-"""Spans from feedback to fact, for OpenTelemetry: one where an event is sent, one where it is fact.
+"""Spans from feedback to fact, for OpenTelemetry: one for the request, one where an event is sent,
+one where it is fact.
 
 The sender's context travels as a W3C `traceparent` in the record's headers, after our own. No user
 id, prompt or reply is in a span, and no exception's text. A collector that is away costs spans,
 never events: they are exported from a thread of the SDK, and what does not fit its queue is lost.
 
-Source: W3C Trace Context; OpenTelemetry's semantic conventions for messaging and Kafka. We deviate
-in that a worker's span is the child of the sender's, and that `tracestate` does not travel.
+Source: W3C Trace Context; OpenTelemetry's semantic conventions for HTTP, messaging and Kafka. We
+deviate in that a worker's span is the child of the sender's, that `tracestate` does not travel,
+that `url.path` is the route's pattern, and that neither peer, host nor user agent is written.
 """
 
 import threading
@@ -13,13 +15,20 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from opentelemetry.context import Context
+from opentelemetry.context import Context, attach, detach
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
-from opentelemetry.trace import SpanKind, Status, StatusCode, get_current_span, set_span_in_context
+from opentelemetry.trace import (
+    Span,
+    SpanKind,
+    Status,
+    StatusCode,
+    get_current_span,
+    set_span_in_context,
+)
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from streams.codec import decode, topic_of
@@ -27,7 +36,7 @@ from streams.config import StreamsConfig
 from streams.dedup import hash_id
 from streams.events import Event
 from streams.pipeline import Facts, Record, known_at_of
-from streams.tracing import TracingConfig
+from streams.tracing import Answer, TracingConfig
 
 TRACEPARENT = "traceparent"
 SERVICE = "rluf"
@@ -38,6 +47,8 @@ CLOSE_WAIT_S = 3.0
 """The longest that a collector holds up a process that stops; by itself the SDK waits for 30 s."""
 QUEUE_SPANS_MAX = 8_192
 """Spans that wait for the collector; more are lost."""
+METHODS = {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"}
+"""Of HTTP; a client may send any word in place of one, and such words are not written."""
 FLAGS_AT, KEPT_FLAGS = 54, b"13579bdf"
 """Where the last digit of a `traceparent`'s flags is, and which ones say that the trace is kept."""
 
@@ -68,13 +79,42 @@ class Spans:
         self._propagator = TraceContextTextMapPropagator()
 
     @contextmanager
-    def sending(self, event: Event, traceparent: str) -> Iterator[list[tuple[str, bytes]]]:
-        """Span the sending of an event, as part of the trace that `traceparent` names, if it names
-        one. Gives the headers that the record must carry."""
+    def answering(self, method: str, scheme: str, traceparent: str) -> Iterator[Answer]:
+        """Span the answering of a request, as part of the trace that `traceparent` names, if it
+        names one; what is sent inside is its child. Gives what to fill in until the end."""
+        verb = method if method in METHODS else ""
+        span = self._tracer.start_span(
+            verb or "HTTP",
+            context=self._context(traceparent),
+            kind=SpanKind.SERVER,
+            attributes={"http.request.method": verb or "_OTHER", "url.scheme": scheme},
+        )
+        token = attach(set_span_in_context(span, Context()))
+        answer = Answer()
+        error_type = ""
+        try:
+            yield answer
+        except BaseException as error:
+            error_type = type(error).__name__
+            raise
+        finally:
+            detach(token)
+            if answer.route:
+                span.update_name(f"{verb or 'HTTP'} {answer.route}")
+                span.set_attribute("http.route", answer.route)
+                span.set_attribute("url.path", answer.route)
+            span.set_attribute("http.response.status_code", answer.status)
+            if answer.status >= 500 or error_type:
+                _fail(span, error_type or str(answer.status))
+            span.end()
+
+    @contextmanager
+    def sending(self, event: Event) -> Iterator[list[tuple[str, bytes]]]:
+        """Span the sending of an event, within the span of the request under way, if there is one.
+        Gives the headers that the record must carry."""
         topic = topic_of(event, self._streams)
         span = self._tracer.start_span(
             f"send {topic}",
-            context=self._context(traceparent),
             kind=SpanKind.PRODUCER,
             attributes={
                 "messaging.system": "kafka",
@@ -88,8 +128,7 @@ class Spans:
         try:
             yield [(TRACEPARENT, carrier[TRACEPARENT].encode())]
         except BaseException as error:
-            span.set_attribute("error.type", type(error).__name__)
-            span.set_status(Status(StatusCode.ERROR))
+            _fail(span, type(error).__name__)
             raise
         finally:
             span.end()
@@ -168,6 +207,12 @@ class Spans:
         """The event of a record that was not refused."""
         known_at = known_at_of(record.timestamp_ms)
         return decode(record.value, record.headers, known_at=known_at, config=self._streams)
+
+
+def _fail(span: Span, error_type: str) -> None:
+    """Say what kind of fault ended a span; its words may be a user's."""
+    span.set_attribute("error.type", error_type)
+    span.set_status(Status(StatusCode.ERROR))
 
 
 def _place(record: Record) -> Place:

@@ -1,4 +1,5 @@
-"""The dials of tracing; streams/spans.py does it, and is imported only where it is on."""
+"""The dials of tracing, and what it is told of a request; streams/spans.py does it, and is
+imported only where it is on."""
 
 from dataclasses import dataclass
 
@@ -22,3 +23,14 @@ class TracingConfig:
             raise ValueError(f"endpoint is {self.endpoint!r}, must begin with http:// or https://")
         if not 0.0 <= self.sample_ratio <= 1.0:
             raise ValueError(f"sample_ratio is {self.sample_ratio}, must be from 0 to 1")
+
+
+@dataclass(slots=True, kw_only=True)
+class Answer:
+    """What a request's span is told by whoever answers it, by the time that it ends."""
+
+    route: str = ""
+    """The route's pattern, such as /v1/models/{model}: the path itself may name a user. Empty:
+    there is no such route."""
+    status: int = 500
+    """Of HTTP; at first what the server sends where nobody answers."""

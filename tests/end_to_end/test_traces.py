@@ -38,7 +38,9 @@ TOPICS = ("shown", "reactions", "erasures", "verdicts", "dead_letters", "decisio
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 SHOWN_BY, LOVED_BY = "b7ad6b7169203331", "00f067aa0ba902b7"
 """Span ids of the client's two requests."""
+ROUTES = {SHOWN_BY: "/v1/events", LOVED_BY: "/v1/feedback"}
 USER, QUESTION, REPLY = "user-ferdinand", "how do I descale a kettle", "with vinegar, gently"
+AGENT = "agent-of-ferdinand/1.0"
 NUM_TAPS = 20
 NEVER_MS = "600000"
 
@@ -207,11 +209,13 @@ def traced(place: Place) -> Traced:
         place.running("seen", {"OTEL_BSP_SCHEDULE_DELAY": NEVER_MS}),
     ):
         shown = place.post(
-            "/v1/events",
+            f"/v1/events?of={USER}",
             exposure,
             {
                 "content-type": "application/cloudevents+json",
                 "traceparent": f"00-{TRACE}-{SHOWN_BY}-01",
+                "user-agent": AGENT,
+                "x-request-id": f"asked-by-{USER}",
             },
         )
         assert shown.status_code == 202, shown.text
@@ -222,6 +226,9 @@ def traced(place: Place) -> Traced:
         )
         assert loved.status_code == 202, loved.text
         place.wait_until_stored()
+        # A path that names a user, in a trace that the API begins.
+        url = f"http://127.0.0.1:{place.port}/v1/features/users/{USER}"
+        assert httpx.get(url, timeout=LIMIT_S).status_code in (200, 404)
     event_ids = {SHOWN_BY: event_id, LOVED_BY: loved.json()["feedback_id"]}
     return Traced(place=place, event_ids=event_ids, collector=collector)
 
@@ -231,12 +238,20 @@ def test_one_trace_leads_from_each_request_through_its_sending_to_its_fact(trace
         SHOWN_BY: traced.place.config.shown_topic,
         LOVED_BY: traced.place.config.reactions_topic,
     }
-    spans = traced.collector.spans()
-    assert len(spans) == 4
-    assert {span.trace_id.hex() for _, span in spans} == {TRACE}
+    spans = [each for each in traced.collector.spans() if each[1].trace_id.hex() == TRACE]
+    assert len(spans) == 6
     of_parent = {span.parent_span_id.hex(): (service, span) for service, span in spans}
     for request, topic in topics.items():
-        service, sent = of_parent[request]
+        service, answered = of_parent[request]
+        assert (service, answered.name) == ("rluf-api", f"POST {ROUTES[request]}")
+        assert answered.kind == Span.SPAN_KIND_SERVER
+        [status] = [
+            each.value.int_value
+            for each in answered.attributes
+            if each.key == "http.response.status_code"
+        ]
+        assert status == 202
+        service, sent = of_parent[answered.span_id.hex()]
         assert (service, sent.name) == ("rluf-api", f"send {topic}")
         assert sent.kind == Span.SPAN_KIND_PRODUCER
         service, fact = of_parent[sent.span_id.hex()]
@@ -246,6 +261,8 @@ def test_one_trace_leads_from_each_request_through_its_sending_to_its_fact(trace
         for span in (sent, fact):
             assert attributes(span)["rluf.event_id"] == traced.event_ids[request]
             assert 0 < span.start_time_unix_nano <= span.end_time_unix_nano
+        assert answered.start_time_unix_nano <= sent.start_time_unix_nano
+        assert sent.end_time_unix_nano <= answered.end_time_unix_nano
         assert sent.start_time_unix_nano <= fact.end_time_unix_nano
 
 
@@ -255,13 +272,30 @@ def test_what_was_traced_is_fact(traced):
     assert [ids.count(each) for each in traced.event_ids.values()] == [1, 1]
 
 
+def test_a_request_without_a_trace_begins_one_and_is_named_by_its_route(traced):
+    [span] = [span for _, span in traced.collector.spans() if span.trace_id.hex() != TRACE]
+    assert span.name == "GET /v1/features/users/{user_id:path}"
+    assert (span.kind, span.parent_span_id) == (Span.SPAN_KIND_SERVER, b"")
+
+
 def test_no_user_and_no_word_of_theirs_reaches_the_collector(traced):
     [stored] = query(traced.place.home, "SELECT user_id, messages, response FROM shown").to_pylist()
     assert REPLY in str(stored)  # It was there to leak.
     assert stored["user_id"] != USER
     raw = b"".join(traced.collector.bodies)
     assert all(each.encode() in raw for each in traced.event_ids.values())
-    words = [USER, stored["user_id"], QUESTION, REPLY, "ferdinand", "kettle", "vinegar"]
+    assert b"/v1/features/users/" in raw
+    words = [
+        AGENT,
+        "127.0.0.1",
+        USER,
+        stored["user_id"],
+        QUESTION,
+        REPLY,
+        "ferdinand",
+        "kettle",
+        "vinegar",
+    ]
     assert [word for word in words if word.encode() in raw] == []
 
 

@@ -1,5 +1,7 @@
-"""Goal: one trace from a client's request to the fact. Method: the real API and recorder before a
-producer that keeps headers, the real worker's writer behind it, spans kept in memory.
+"""Goal: one trace from a client's request to the fact, and no word of a user in it.
+
+Method: the real API and recorder before a producer that keeps headers, the real worker's writer
+behind it, spans kept in memory.
 """
 
 import asyncio
@@ -9,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
@@ -17,6 +20,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 from starlette.testclient import TestClient
 
+from serving.app import Room, create_app
+from serving.doorway import Doorway
+from serving.tracing import TraceRequests
 from streams.codec import STRUCTURED_HEADER, encode, topic_of
 from streams.config import StreamsConfig
 from streams.events import Event
@@ -53,11 +59,11 @@ class TracedProducer(FakeProducer):
 class Traced:
     """An API that makes spans, its producer and the spans."""
 
-    def __init__(self, start: StartApi, live: Place) -> None:
+    def __init__(self, start: StartApi, live: Place, **overrides: Any) -> None:
         self.exporter = InMemorySpanExporter()
         self.spans = self.make("api")
         live.producer = self.producer = TracedProducer()
-        self.api: TestClient = start(live.room(tracing=self.spans))
+        self.api: TestClient = start(live.room(tracing=self.spans, **overrides))
 
     def make(self, process: str) -> Spans:
         processor = SimpleSpanProcessor(self.exporter)
@@ -66,6 +72,9 @@ class Traced:
     @property
     def finished(self) -> list[ReadableSpan]:
         return list(self.exporter.get_finished_spans())
+
+    def of_kind(self, kind: SpanKind) -> list[ReadableSpan]:
+        return [span for span in self.finished if span.kind is kind]
 
     def write_what_was_sent(self) -> None:
         """Give the worker's writer the records that a broker would."""
@@ -117,26 +126,96 @@ def test_from_request_to_fact_is_one_trace(traced: Traced):
     answer = traced.api.post("/v1/feedback", json=LOVE, headers={"traceparent": INCOMING})
     assert answer.status_code == 202
     traced.write_what_was_sent()
-    sent, processed = traced.finished
+    sent, request, processed = traced.finished
+    assert (request.name, request.kind) == ("POST /v1/feedback", SpanKind.SERVER)
     assert (sent.name, sent.kind) == ("send rluf.reactions.v1", SpanKind.PRODUCER)
     assert (processed.name, processed.kind) == ("process rluf.reactions.v1", SpanKind.CONSUMER)
-    assert {f"{span.context.trace_id:032x}" for span in (sent, processed)} == {TRACE}
-    assert f"{sent.parent.span_id:016x}" == PARENT
+    assert {f"{span.context.trace_id:032x}" for span in traced.finished} == {TRACE}
+    assert f"{request.parent.span_id:016x}" == PARENT
+    assert request.parent.is_remote
+    assert sent.parent.span_id == request.context.span_id
+    assert not sent.parent.is_remote
     assert processed.parent.span_id == sent.context.span_id
     ids = {span.attributes["rluf.event_id"] for span in (sent, processed)}
     assert ids == {answer.json()["feedback_id"]}
     assert processed.attributes["rluf.outcome"] == "stored"
-    services = [span.resource.attributes["service.name"] for span in (sent, processed)]
-    assert services == ["rluf-api", "rluf-worker"]
+    services = [span.resource.attributes["service.name"] for span in traced.finished]
+    assert services == ["rluf-api", "rluf-api", "rluf-worker"]
+
+
+def test_a_request_is_described_by_its_route_and_by_nothing_that_its_client_chose(traced: Traced):
+    asked = {"user-agent": "a-browser", "host": "a-host.test", "x-forwarded-for": "192.0.2.7"}
+    url = "/v1/feedback?actor=u-9"
+    assert traced.api.post(url, json=LOVE, headers=asked).status_code == 202
+    [request] = traced.of_kind(SpanKind.SERVER)
+    assert dict(request.attributes) == {
+        "http.request.method": "POST",
+        "http.response.status_code": 202,
+        "http.route": "/v1/feedback",
+        "url.path": "/v1/feedback",
+        "url.scheme": "http",
+    }
+    assert request.status.status_code is StatusCode.UNSET
+    assert (request.events, request.links) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("path", "route"),
+    [
+        ("/v1/features/users/user-ferdinand", "/v1/features/users/{user_id:path}"),
+        ("/v1/models/user-ferdinand", "/v1/models/{model:path}"),
+        ("/v1/user-ferdinand", None),
+    ],
+)
+def test_an_id_in_a_path_stays_out(traced: Traced, path: str, route: str | None):
+    assert traced.api.get(path).status_code == 404
+    [request] = traced.finished
+    assert request.name == (f"GET {route}" if route else "GET")
+    assert request.attributes.get("http.route") == request.attributes.get("url.path") == route
+    assert request.attributes["http.response.status_code"] == 404
+    assert request.status.status_code is StatusCode.UNSET  # A client's mistake is not ours.
+    assert "ferdinand" not in request.to_json()
+
+
+def test_a_word_in_place_of_a_method_stays_out(traced: Traced):
+    assert traced.api.request("FERDINAND", "/v1/feedback").status_code == 405
+    [request] = traced.finished
+    assert request.name.split() == ["HTTP", "/v1/feedback"]
+    assert request.attributes["http.request.method"] == "_OTHER"
+    assert "ferdinand" not in request.to_json().lower()
+
+
+def test_a_fault_of_ours_is_named_by_its_type_and_not_by_its_words(start: StartApi, live: Place):
+    def fail(*_: object, **__: object) -> None:
+        raise LookupError("of user-ferdinand")
+
+    traced = Traced(start, live, online=fail)
+    assert traced.api.get("/v1/features/users/u-9").status_code == 500
+    [request] = traced.finished
+    assert request.attributes["http.response.status_code"] == 500
+    assert request.attributes["error.type"] == "LookupError"
+    assert (request.status.status_code, request.status.description) == (StatusCode.ERROR, None)
+    assert request.events == ()
+    assert "ferdinand" not in request.to_json()
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
+def test_what_supervisors_and_scrapers_ask_is_not_spanned(traced: Traced, path: str):
+    assert traced.api.get(path, headers={"traceparent": INCOMING}).status_code == 200
+    assert traced.finished == []
 
 
 def test_a_request_without_a_trace_begins_one_of_its_own_each_time(traced: Traced):
     for signal in ("love", "dislike"):
         assert traced.api.post("/v1/feedback", json=LOVE | {"signal": signal}).status_code == 202
-    first, second = traced.finished
+    first, second = traced.of_kind(SpanKind.SERVER)
     assert (first.parent, second.parent) == (None, None)
     assert first.context.trace_id != second.context.trace_id
-    for span, [(name, value)] in zip(traced.finished, traced.producer.headers, strict=True):
+    sent = traced.of_kind(SpanKind.PRODUCER)
+    assert [span.parent.span_id for span in sent] == [
+        span.context.span_id for span in (first, second)
+    ]
+    for span, [(name, value)] in zip(sent, traced.producer.headers, strict=True):
         assert name == "traceparent"
         match = re.fullmatch(r"00-([0-9a-f]{32})-([0-9a-f]{16})-0[13]", value.decode())
         assert match is not None
@@ -147,7 +226,7 @@ def test_a_request_without_a_trace_begins_one_of_its_own_each_time(traced: Trace
 def test_a_trace_does_not_leak_into_the_next_request(traced: Traced):
     traced.api.post("/v1/feedback", json=LOVE, headers={"traceparent": INCOMING})
     traced.api.post("/v1/feedback", json=LOVE | {"signal": "dislike"})
-    assert traced.finished[1].parent is None
+    assert traced.of_kind(SpanKind.SERVER)[1].parent is None
 
 
 @pytest.mark.parametrize(
@@ -162,7 +241,7 @@ def test_a_trace_does_not_leak_into_the_next_request(traced: Traced):
 )
 def test_a_header_that_names_no_trace_is_as_good_as_none(traced: Traced, headers: list):
     assert traced.api.post("/v1/feedback", json=LOVE, headers=headers).status_code == 202
-    [span] = traced.finished
+    [span] = traced.of_kind(SpanKind.SERVER)
     assert span.parent is None
     assert f"{span.context.trace_id:032x}" != TRACE
 
@@ -171,19 +250,34 @@ def test_exposures_are_part_of_the_trace_of_their_request(traced: Traced):
     chat = {"model": "chat", "messages": [{"role": "user", "content": "a kettle"}], "user": "u-9"}
     answer = traced.api.post("/v1/chat/completions", json=chat, headers={"traceparent": INCOMING})
     assert answer.status_code == 200
-    [span] = traced.finished
-    assert span.name == "send rluf.shown.v1"
-    assert f"{span.parent.span_id:016x}" == PARENT
-    assert not [word for word in ("u-9", "kettle") if word in span.to_json()]
+    sent, request = traced.finished
+    assert (sent.name, request.name) == ("send rluf.shown.v1", "POST /v1/chat/completions")
+    assert f"{request.parent.span_id:016x}" == PARENT
+    assert sent.parent.span_id == request.context.span_id
+    said = sent.to_json() + request.to_json()
+    assert not [word for word in ("u-9", "kettle") if word in said]
+
+
+def test_a_streamed_reply_is_spanned_to_its_end(traced: Traced):
+    chat = {"model": "chat", "messages": [{"role": "user", "content": "a kettle"}], "user": "u-9"}
+    answer = traced.api.post("/v1/chat/completions", json=chat | {"stream": True})
+    assert answer.text.rstrip().endswith("[DONE]")
+    sent, request = traced.finished
+    assert sent.parent.span_id == request.context.span_id
+    assert request.attributes["http.response.status_code"] == 200
+    assert request.start_time <= sent.start_time <= sent.end_time <= request.end_time
 
 
 def test_a_broker_that_is_away_is_an_error_in_the_span_without_its_words(traced: Traced):
     traced.producer.mode = "down"
     assert traced.api.post("/v1/feedback", json=LOVE).status_code == 503
-    [span] = traced.finished
-    assert span.status.status_code is StatusCode.ERROR
-    assert span.attributes["error.type"] == "Unavailable"
-    assert (span.events, span.status.description) == ((), None)
+    sent, request = traced.finished
+    assert sent.attributes["error.type"] == "Unavailable"
+    assert request.attributes["error.type"] == "503"
+    assert request.attributes["http.response.status_code"] == 503
+    for span in (sent, request):
+        assert span.status.status_code is StatusCode.ERROR
+        assert (span.events, span.status.description) == ((), None)
 
 
 def test_without_tracing_no_header_is_sent(start: StartApi, live: Place):
@@ -192,6 +286,16 @@ def test_without_tracing_no_header_is_sent(start: StartApi, live: Place):
     answer = api.post("/v1/feedback", json=LOVE, headers={"traceparent": INCOMING})
     assert answer.status_code == 202
     assert producer.headers == [()]
+
+
+def test_without_tracing_nothing_of_it_is_in_a_requests_way(live: Place):
+    def passed(room: Room) -> list[object]:
+        return [each.cls for each in create_app(room).user_middleware]
+
+    processor = SimpleSpanProcessor(InMemorySpanExporter())
+    tracing = Spans(TracingConfig(), CONFIG, process="api", processor=processor)
+    assert passed(live.room()) == [Doorway]
+    assert passed(live.room(tracing=tracing)) == [TraceRequests, Doorway]
 
 
 def test_the_api_imports_neither_sdk_nor_exporter_while_tracing_is_off():

@@ -7,7 +7,7 @@ commits. That last commit is made by a consumer of the test, at the time that hu
 
 import asyncio
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
@@ -29,7 +29,7 @@ from streams.topics import (
 from streams.worker import EXIT_STALLED
 from tests.streams.test_hostile_log import make_anew
 from tests.streams.test_worker import produce_reactions, reactions
-from tests.streams.worker_rig import RunningWorker, is_caught_up, start_worker, wait_for
+from tests.streams.worker_rig import is_caught_up, start_worker, wait_for
 
 WAIT_S = 90.0
 NUM_OLD = 20
@@ -40,16 +40,6 @@ A, B = "2fbf5292-b7f0-4fd8-9e5a-bb884093e85f", "6b3d3f71-ea75-4add-b2e2-6d500911
 def config(streams_config) -> StreamsConfig:
     ensure_topics(streams_config)
     return streams_config
-
-
-@pytest.fixture
-def workers() -> Iterator[list[RunningWorker]]:
-    """Workers to be ended with the test, whatever became of it."""
-    running: list[RunningWorker] = []
-    yield running
-    for worker in running:
-        if worker.process.poll() is None:
-            worker.kill()
 
 
 def test_a_commit_is_of_another_topic_only_if_it_says_so():

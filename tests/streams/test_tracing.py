@@ -289,7 +289,7 @@ def test_our_service_wins_over_the_environments_and_that_over_the_default(
     exporter = InMemorySpanExporter()
     processor = SimpleSpanProcessor(exporter)
     spans = Spans(TracingConfig(service=service), CONFIG, process="worker", processor=processor)
-    with spans.sending(reaction(), ""):
+    with spans.sending(reaction()):
         pass
     [span] = exporter.get_finished_spans()
     assert span.resource.attributes["service.name"] == name
@@ -299,16 +299,30 @@ def test_sampling_keeps_its_share_and_what_a_client_decided():
     exporter = InMemorySpanExporter()
     processor = SimpleSpanProcessor(exporter)
     spans = Spans(TracingConfig(sample_ratio=0.0), CONFIG, process="api", processor=processor)
-    with spans.sending(reaction(), "") as [(name, value)]:
+    for incoming, num_spans in (("", 0), (UNKEPT, 0), (KEPT, 2)):
+        with (
+            spans.answering("POST", "http", incoming),
+            spans.sending(reaction()) as [(name, value)],
+        ):
+            pass
+        is_kept = int(value[-2:], 16) & 1
+        assert (name, is_kept) == ("traceparent", int(num_spans > 0))
+        assert len(exporter.get_finished_spans()) == num_spans
+
+
+def test_what_is_sent_after_a_request_is_not_within_it_however_the_request_ended():
+    exporter = InMemorySpanExporter()
+    processor = SimpleSpanProcessor(exporter)
+    spans = Spans(TracingConfig(), CONFIG, process="api", processor=processor)
+    with spans.answering("POST", "http", KEPT), spans.sending(reaction()):
         pass
-    is_kept = int(value[-2:], 16) & 1
-    assert (name, is_kept) == ("traceparent", 0)
-    with spans.sending(reaction(), UNKEPT):
+    with pytest.raises(LookupError), spans.answering("POST", "http", KEPT):
+        raise LookupError
+    with spans.sending(reaction()):
         pass
-    assert exporter.get_finished_spans() == ()
-    with spans.sending(reaction(), KEPT):
-        pass
-    assert len(exporter.get_finished_spans()) == 1
+    within, _, _, after = exporter.get_finished_spans()
+    assert within.parent is not None
+    assert after.parent is None
 
 
 def test_tracing_is_off_by_default_and_wrong_dials_are_refused():

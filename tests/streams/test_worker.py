@@ -8,7 +8,7 @@ joined by others, and a sink that is a file which we read.
 import asyncio
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,7 +23,6 @@ from streams.producer import Producer
 from streams.topics import committed_offsets, end_offsets, ensure_topics, lag
 from streams.worker import EXIT_STALLED
 from tests.streams.worker_rig import (
-    RunningWorker,
     dead_letters,
     is_caught_up,
     start_worker,
@@ -54,16 +53,6 @@ def config(kafka_broker) -> StreamsConfig:
     )
     ensure_topics(config)
     return config
-
-
-@pytest.fixture
-def workers() -> Iterator[list[RunningWorker]]:
-    """Workers to be ended with the test, whatever became of it."""
-    running: list[RunningWorker] = []
-    yield running
-    for worker in running:
-        if worker.process.poll() is None:
-            worker.kill()
 
 
 def reaction(id: str) -> Reaction:
