@@ -28,6 +28,7 @@ LEFTOVER_AGE_S = 86_400.0
 """A half-made copy older than a day belongs to a process that died."""
 
 INCOMING = ".incoming-"
+REMEDY = "put it back from a backup, or promote another version"
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
 
@@ -88,15 +89,18 @@ def store_artifact(root: Path, model: str, source_dir: Path) -> Artifact:
 def verify_artifact(path: Path, expected: str) -> Path:
     """Give the path back if its bytes have the hash. Raises CorruptArtifact."""
     if not path.is_dir():
-        raise CorruptArtifact(f"the artifact {path} is gone: its folder does not exist")
+        raise CorruptArtifact(f"the artifact {path} is gone: its folder does not exist; {REMEDY}")
     try:
         found = hash_directory(path)
     except ValueError as fault:
-        raise CorruptArtifact(f"the artifact {path} was changed: {fault}") from fault
+        raise CorruptArtifact(f"the artifact {path} was changed: {fault}; {REMEDY}") from fault
+    except OSError as fault:
+        raise CorruptArtifact(f"the artifact {path} cannot be read: {fault}; {REMEDY}") from fault
     if found != expected:
         raise CorruptArtifact(
             f"the artifact {path} was changed after it was registered: its bytes have the hash "
-            f"{found[:FOLDER_HASH_CHARS]}…, registered was {expected[:FOLDER_HASH_CHARS]}…"
+            f"{found[:FOLDER_HASH_CHARS]}…, registered was {expected[:FOLDER_HASH_CHARS]}…; "
+            f"{REMEDY}"
         )
     return path
 

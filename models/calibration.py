@@ -70,13 +70,22 @@ class Calibration:
 
 
 def read_calibration(folder: Path) -> Calibration:
-    """The sidecar of a model's folder; the identity where there is none."""
+    """The sidecar of a model's folder; the identity where there is none.
+
+    Raises ValueError, with its path, for one that is damaged or of a later version.
+    """
     path = folder / CALIBRATION_FILE
     if not path.exists():
         return Calibration()
-    fields = json.loads(path.read_text(encoding="utf-8"))
-    fields["knots"] = tuple((float(x), float(y)) for x, y in fields["knots"])
-    return Calibration(**fields)
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        fields["knots"] = tuple((float(x), float(y)) for x, y in fields["knots"])
+        return Calibration(**fields)
+    except (OSError, ValueError, KeyError, TypeError) as fault:
+        raise ValueError(
+            f"{path} is no calibration that this program can read ({fault!r}): restore the model's"
+            " folder from a backup, or fit it again"
+        ) from fault
 
 
 def fit_platt(

@@ -32,11 +32,13 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from models.errors import SchemaMismatch, Unavailable
+from models.errors import CorruptRegistry, SchemaMismatch, Unavailable
 from models.tables import SCHEMA, UtcDateTime
 
 BUSY_TIMEOUT_S = 30.0
 """How long a writer waits for another one on SQLite. Ours last milliseconds."""
+
+BEGIN_ADVICE = "run `rluf migrate`, or, where there was one, put it back from a backup"
 
 BEGIN = "rluf_begin"
 """Execution option holding the statement that opens a transaction on SQLite."""
@@ -89,12 +91,12 @@ class Database:
     def check_schema(self) -> None:
         """Raises SchemaMismatch, saying what to run, unless the database stands at SCHEMA."""
         if self.file is not None and not self.file.exists():
-            raise SchemaMismatch(f"there is no registry at {self.file}: run `rluf migrate`")
-        with translated_faults(), self.engine.connect() as connection:
+            raise SchemaMismatch(f"there is no registry at {self.file}: {BEGIN_ADVICE}")
+        with translated_faults(self.url), self.engine.connect() as connection:
             seen = schema_of(connection)
         place = self.url.render_as_string(hide_password=True)
         if seen is None:
-            raise SchemaMismatch(f"the database {place} holds no registry: run `rluf migrate`")
+            raise SchemaMismatch(f"the database {place} holds no registry: {BEGIN_ADVICE}")
         if seen < SCHEMA:
             raise SchemaMismatch(
                 f"the registry {place} is at schema {seen}, this program needs {SCHEMA}: "
@@ -119,7 +121,7 @@ class Database:
             return
         if not self._is_checked:
             self.check_schema()
-        with translated_faults(), Session(engine, expire_on_commit=False) as session:
+        with translated_faults(self.url), Session(engine, expire_on_commit=False) as session:
             if engine is self._writing_engine:
                 self._open.session = session
             try:
@@ -185,16 +187,27 @@ def json_text(value: object) -> str:
 
 
 @contextmanager
-def translated_faults() -> Iterator[None]:
-    """Turn the driver's ways of saying "not now" into Unavailable."""
+def translated_faults(url: URL) -> Iterator[None]:
+    """Turn the driver's ways of saying "not now" into Unavailable, and "not ever" into
+    CorruptRegistry; both name the database.
+
+    Also those of SQLite itself, which says them where SQLAlchemy is not asked.
+    """
+    place = url.render_as_string(hide_password=True)
     try:
         yield
-    except (OperationalError, InterfaceError, PoolTimeout) as fault:
-        raise Unavailable(f"the registry's database does not answer: {fault}") from fault
-    except DatabaseError as fault:
-        if type(fault.orig) is not sqlite3.DatabaseError:  # Its subclasses are faults of ours.
+    except (OperationalError, InterfaceError, PoolTimeout, sqlite3.OperationalError) as fault:
+        why = fault.orig if isinstance(fault, DatabaseError | InterfaceError) else fault
+        raise Unavailable(f"the registry {place} does not answer: {why}") from fault
+    except (DatabaseError, sqlite3.DatabaseError) as fault:
+        found = fault.orig if isinstance(fault, DatabaseError) else fault
+        if type(found) is not sqlite3.DatabaseError:  # Its subclasses are faults of ours.
             raise
-        raise Unavailable(f"the registry's file is no sound database: {fault.orig}") from fault
+        raise CorruptRegistry(
+            f"the registry {place} is no sound database: {found}. Put it back from a backup; what"
+            " can still be read of it, `sqlite3 FILE .recover` shows. Artifacts and facts do not"
+            " depend on it"
+        ) from fault
 
 
 def _finite(value: object) -> object:

@@ -6,6 +6,7 @@ ModelsError
 ├── SchemaMismatch      the database is not at this program's schema; the text says what to run
 ├── CorruptArtifact     the bytes of a model are not the bytes that were registered
 └── Unavailable         the database does not answer; trying again later may work
+    └── CorruptRegistry the database's file is damaged; the text says what to do
 """
 
 import difflib
@@ -48,6 +49,10 @@ class CorruptArtifact(ModelsError):
 
 class Unavailable(ModelsError):
     """The database is locked, unreachable or gone; nothing was written."""
+
+
+class CorruptRegistry(Unavailable):
+    """The SQLite file is no sound database; who waits for the registry goes on waiting for it."""
 
 
 def _nearest(seen: str, allowed: Sequence[str]) -> str:

@@ -31,7 +31,7 @@ def migrate(url: str, revision: str = "head") -> str:
 
     A SQLite file and its folder are made where missing. Processes that migrate at the same time
     wait for each other. Raises SchemaMismatch where the database is newer than this program,
-    Unavailable where it does not answer.
+    Unavailable where it does not answer, and as such CorruptRegistry.
     """
     parsed = checked_url(url)
     file = sqlite_file(parsed)
@@ -39,7 +39,7 @@ def migrate(url: str, revision: str = "head") -> str:
         file.parent.mkdir(parents=True, exist_ok=True)
     engine = make_engine(parsed)
     try:
-        with translated_faults(), engine.connect() as connection:
+        with translated_faults(parsed), engine.connect() as connection:
             if file is not None:
                 # Kept in the file: readers go on while one writes. It cannot be set in BEGIN.
                 connection.connection.cursor().execute("PRAGMA journal_mode = WAL")
@@ -67,10 +67,25 @@ def current(url: str) -> str | None:
     if database.file is not None and not database.file.exists():
         return None
     try:
-        with translated_faults(), database.engine.connect() as connection:
+        with translated_faults(database.url), database.engine.connect() as connection:
             return schema_of(connection)
     finally:
         database.close()
+
+
+def require_not_lost(url: str, root: Path) -> None:
+    """For programs that migrate unasked: a registry that was lost is not begun anew in silence.
+
+    Raises SchemaMismatch where there is none although models lie under the home `root`.
+    """
+    models = sorted(path.name for path in (root / "artifacts").glob("*") if any(path.glob("*")))
+    if models and current(url) is None:
+        place = checked_url(url).render_as_string(hide_password=True)
+        raise SchemaMismatch(
+            f"{place} holds no registry (it is gone, or empty), although {root / 'artifacts'} holds"
+            f" models ({', '.join(models)}). Put it back from a backup; or run `rluf migrate`"
+            " to begin a new one, in which none of them is a version"
+        )
 
 
 def draft(url: str, message: str) -> Path:

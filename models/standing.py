@@ -64,7 +64,7 @@ class Standing:
 def read_standing(registry: Registry) -> Standing:
     """Look once. Raises SchemaMismatch and Unavailable, as the registry does."""
     registry.check_schema()  # Also says so where the SQLite file is gone; connecting would make it.
-    with translated_faults(), Session(registry.engine) as session:
+    with translated_faults(registry.engine.url), Session(registry.engine) as session:
         found = session.execute(
             select(ModelRecord.name, AliasRecord.number, AliasRecord.alias)
             .join(ModelRecord, ModelRecord.id == AliasRecord.model_id)

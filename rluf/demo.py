@@ -23,7 +23,7 @@ from models.artifacts import store_artifact
 from models.migrate import migrate
 from models.registry import Registry
 from rluf.findings import CONTROL, DemoFailed, Rounds, find, run_simulator
-from rluf.local import AlreadyUp, Supervisor, read_state, supervised
+from rluf.local import AlreadyUp, Supervisor, is_up, supervised
 from rluf.promote import Decision, history, promote, start_experiment, stop_experiment
 from rluf.refresh import STEPS, TurnReport, preference_steps, refresh
 from rluf.report import Report, write_report
@@ -87,7 +87,7 @@ def run_demo(home: Path, *, say: Say, on_progress: OnProgress) -> Report:
 
 
 def _prepare(home: Path) -> Settings:
-    if read_state(home) is not None:
+    if is_up(home):
         raise AlreadyUp(f"a demo is running in {home}; wait for it or stop it")
     cache = load_settings().cache
     if home.exists():

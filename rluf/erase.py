@@ -9,13 +9,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from features.durable import write_durably
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from features.durable import PARTIAL_PREFIX, write_durably
 from features.erasing import forget_user, known_texts, search
 from features.views import connect
 from models.registry import Registry
@@ -24,6 +31,8 @@ from rluf.settings import Settings, plain
 from streams.errors import Unavailable
 from streams.events import Erasure, new_id
 from streams.producer import Producer
+
+logger = logging.getLogger(__name__)
 
 FACT_WAIT_S = 60.0
 """How long the worker may take to make the erasure a fact."""
@@ -111,11 +120,14 @@ def erase_facts(
     home = settings.home
     subject = hashlib.sha256(user_id.encode()).hexdigest()[:16]
     place = home / "erasures" / f"{subject}.json"
+    earlier, caveats = _earlier(place)
+    begun = place.with_suffix(".begun")
+    doomed = {*earlier.snapshots_removed, *_snapshots_with(home, user_id)}
+    write_durably(begun, msgspec.json.encode(Earlier(snapshots_removed=tuple(sorted(doomed)))))
     texts = known_texts(settings.features, user_id)
     forgotten = forget_user(settings.features, user_id)
     steps = _remove_steps(home, ids, texts)
-    earlier = json.loads(place.read_text("utf-8")) if place.is_file() else {}
-    snapshots = sorted({*forgotten.snapshots, *earlier.get("snapshots_removed", ())})
+    snapshots = sorted({*forgotten.snapshots, *doomed})
     learned = _learned(registry.versions(), set(snapshots))
     live = {
         f"{name}@{number}"
@@ -128,7 +140,7 @@ def erase_facts(
         erased_at=datetime.now(UTC).isoformat(timespec="seconds"),
         who=who,
         why=why,
-        rows_removed=forgotten.num_rows + int(earlier.get("rows_removed", 0)),
+        rows_removed=forgotten.num_rows + earlier.rows_removed,
         snapshots_removed=tuple(snapshots),
         steps_removed=tuple(steps),
         versions_that_learned=tuple(version.ref for version in learned),
@@ -138,9 +150,66 @@ def erase_facts(
         still_found=tuple(path for path in left.found if not path.startswith(EXPECTED)),
         unread=left.unread,
         named_by_the_erasure=any(path.startswith(EXPECTED) for path in left.found),
+        not_covered=(*NOT_COVERED, *caveats),
     )
     write_durably(place, (json.dumps(plain(report), indent=1) + "\n").encode())
+    begun.unlink()
     return report
+
+
+class Earlier(msgspec.Struct, frozen=True):
+    """What is added up from what earlier runs for the same user noted."""
+
+    rows_removed: int = 0
+    snapshots_removed: tuple[str, ...] = ()
+
+
+def _earlier(place: Path) -> tuple[Earlier, list[str]]:
+    """Give what earlier runs removed, and what this report has to say of them.
+
+    A run notes the snapshots before it removes them: killed on the way, it would leave nothing that
+    says which versions learned from the user. What is damaged is put aside: nobody's erasure fails
+    for want of it. Raises OSError where it cannot be.
+    """
+    caveats = []
+    rows_removed, snapshots = 0, set[str]()
+    for path in (place, place.with_suffix(".begun")):
+        try:
+            found = msgspec.json.decode(path.read_bytes(), type=Earlier)
+        except FileNotFoundError:
+            continue
+        except (OSError, msgspec.DecodeError) as fault:
+            aside = path.with_name(f"{path.name}.damaged-{new_id()}")
+            path.replace(aside)
+            logger.warning("earlier report damaged", extra={"path": str(aside), "why": str(fault)})
+            caveats.append(
+                "versions that learned from snapshots which only an earlier report on this user"
+                f" named: it is damaged and now lies at {aside}"
+            )
+            continue
+        rows_removed += found.rows_removed
+        snapshots |= set(found.snapshots_removed)
+        if path != place:
+            caveats.append(
+                "what an earlier run removed before it was cut short: those rows are not counted,"
+                " and their texts were not searched for"
+            )
+    return Earlier(rows_removed, tuple(sorted(snapshots))), caveats
+
+
+def _snapshots_with(home: Path, user_id: str) -> Iterator[str]:
+    """Give the hashes of the snapshots that hold a user, and of those that cannot be read."""
+    for path in (home / "snapshots").glob("*/examples.parquet"):
+        if path.parent.name.startswith(PARTIAL_PREFIX):
+            continue
+        try:
+            users = pq.read_table(path, columns=["user_id"])["user_id"]
+        except (pa.ArrowInvalid, OSError) as fault:
+            logger.warning("snapshot unreadable", extra={"path": str(path), "why": str(fault)})
+            yield path.parent.name
+            continue
+        if pc.any(pc.equal(users, user_id)).as_py():
+            yield path.parent.name
 
 
 def _send(settings: Settings, user_id: str) -> None:

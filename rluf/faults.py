@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import errno
 
-from models.errors import Conflict, ModelsError, NotFound
+from models.errors import Conflict, CorruptRegistry, ModelsError, NotFound
 from models.errors import Unavailable as RegistryUnavailable
 from rluf.findings import DemoFailed
-from rluf.local import AlreadyUp, ChildFailed, PortTaken
+from rluf.local import AlreadyUp, BadHome, ChildFailed, PortTaken
 from rluf.settings import BadSettings
 from streams.errors import BadEvent, CannotStart, Unavailable
 
@@ -25,12 +25,14 @@ EXIT_CODES: dict[type[Exception], int] = {
     PermissionError: USAGE,
     ValueError: USAGE,
     NotFound: USAGE,
+    CorruptRegistry: FAULT,
     RegistryUnavailable: UNAVAILABLE,
     Conflict: UNAVAILABLE,
     ModelsError: FAULT,
     ChildFailed: FAULT,
     DemoFailed: FAULT,
     AlreadyUp: UNAVAILABLE,
+    BadHome: FAULT,
     PortTaken: UNAVAILABLE,
     CannotStart: UNAVAILABLE,
     Unavailable: UNAVAILABLE,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import logging
 import os
 import signal
 import socket
@@ -27,6 +28,8 @@ from urllib.parse import urlsplit
 from rluf.settings import Settings
 from streams.broker import Broker
 from streams.errors import CannotStart
+
+logger = logging.getLogger(__name__)
 
 RESTARTS_MAX = 5
 """Restarts of one child within RESTART_WINDOW_S before the supervisor gives up."""
@@ -53,6 +56,10 @@ class ChildFailed(RuntimeError):
     """A child did not come up or keeps dying; the text names it and shows its last lines."""
 
 
+class BadHome(RuntimeError):
+    """A file that `rluf up` keeps in the home cannot be used; the text says which and why."""
+
+
 @dataclass(slots=True)
 class Child:
     """One supervised process."""
@@ -68,11 +75,14 @@ class Child:
     """Whether it was started again and has not been seen ready since."""
 
     def start(self, environment: Mapping[str, str]) -> None:
-        """Start it with its output appended to its log."""
+        """Start it with its output appended to its log. Raises BadHome."""
         if self.ready_file is not None:
-            self.ready_file.unlink(missing_ok=True)
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("ab") as out:
+            with _usable(self.ready_file):
+                self.ready_file.unlink(missing_ok=True)
+        with _usable(self.log):
+            self.log.parent.mkdir(parents=True, exist_ok=True)
+            out = self.log.open("ab")
+        with out:
             self.process = subprocess.Popen(
                 self.command, stdout=out, stderr=out, env=dict(environment), start_new_session=True
             )
@@ -94,12 +104,15 @@ class Child:
             return False
 
     def last_words(self, lines: int = 8) -> str:
-        """Give the end of its log."""
-        if not self.log.exists():
+        """Give the end of its log, or say why there is none."""
+        try:
+            with self.log.open("rb") as file:
+                file.seek(max(0, self.log.stat().st_size - 16_384))
+                return "\n".join(file.read().decode("utf-8", "replace").splitlines()[-lines:])
+        except FileNotFoundError:
             return ""
-        with self.log.open("rb") as file:
-            file.seek(max(0, self.log.stat().st_size - 16_384))
-            return "\n".join(file.read().decode("utf-8", "replace").splitlines()[-lines:])
+        except OSError as fault:
+            return f"({self.log} cannot be read: {fault.strerror})"
 
     def cause_of_death(self) -> str:
         """Say what ended it, in words."""
@@ -176,9 +189,11 @@ class Supervisor:
         return f"http://{serving.host}:{serving.port}"
 
     def start(self, *, recipes: Sequence[str] = (), only: Sequence[str] = ALL) -> None:
-        """Bring everything up. Raises AlreadyUp, PortTaken, CannotStart, ChildFailed."""
+        """Bring everything up. Raises AlreadyUp, PortTaken, CannotStart, ChildFailed, BadHome."""
         home = self.settings.home
         self._take_lock(home)
+        with _usable(home / "up.json"):
+            (home / "up.json").unlink(missing_ok=True)  # What a crash left is not about this one.
         if "api" in only:
             serving = self.settings.serving
             port = require_free_port(serving.host, serving.port)
@@ -213,7 +228,10 @@ class Supervisor:
             self._wait_ready(child)
 
     def watch(self) -> None:
-        """Keep everything running until `stop` is asked for. Raises ChildFailed, CannotStart."""
+        """Keep everything running until `stop` is asked for.
+
+        Raises ChildFailed, CannotStart, BadHome.
+        """
         while not self.stopping.wait(POLL_S):
             if self.broker is not None and self.broker.poll() is not None:
                 self._restart_broker()
@@ -232,7 +250,8 @@ class Supervisor:
         if self.broker is not None:
             self.broker.stop()
         if self._lock is not None:
-            (self.settings.home / "up.json").unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # Without the lock it counts for nothing.
+                (self.settings.home / "up.json").unlink(missing_ok=True)
             self._lock.close()
             self._lock = None
 
@@ -299,8 +318,9 @@ class Supervisor:
         self._write_state()
 
     def _take_lock(self, home: Path) -> None:
-        home.mkdir(parents=True, exist_ok=True)
-        self._lock = (home / "up.lock").open("ab")
+        with _usable(home / "up.lock"):
+            home.mkdir(parents=True, exist_ok=True)
+            self._lock = (home / "up.lock").open("ab")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -311,6 +331,7 @@ class Supervisor:
             ) from None
 
     def _write_state(self) -> None:
+        """Say where everything runs; where the disk is full, nobody is ended for want of it."""
         state = {
             "brokers": self.brokers,
             "url": self.url,
@@ -319,8 +340,14 @@ class Supervisor:
         }
         path = self.settings.home / "up.json"
         temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(state, indent=1), "utf-8")
-        temporary.replace(path)
+        try:
+            temporary.write_text(json.dumps(state, indent=1), "utf-8")
+            temporary.replace(path)
+        except OSError as fault:
+            self.say(
+                f"cannot write {path} ({fault.strerror}): other commands do not find the broker"
+                f" unless RLUF_STREAMS__BROKERS={self.brokers} is set"
+            )
 
 
 def require_free_port(host: str, port: int) -> int:
@@ -353,18 +380,51 @@ def _count_death(died_at: list[float]) -> int:
     return len(died_at)
 
 
-def read_state(home: Path) -> dict[str, object] | None:
-    """Give what the running `rluf up` of this home wrote about itself, or None."""
-    path = home / "up.json"
+def is_up(home: Path) -> bool:
+    """Say whether an `rluf up` holds this home, also where it is not ready yet."""
     try:
         with (home / "up.lock").open("ab") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return None  # Nobody holds the lock: what lies there was left by a crash.
+            # Shared: two that ask at the same time do not take each other for an `rluf up`.
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        state: dict[str, object] = json.loads(path.read_text("utf-8")) if path.exists() else {}
-        return state or None
+        return True
     except OSError:
+        pass
+    return False
+
+
+def read_state(home: Path) -> dict[str, object] | None:
+    """Give what the running `rluf up` of this home wrote about itself, or None.
+
+    None too where what lies there was left by a crash, or cannot be read: it is written anew at
+    the next start. Whatever else a later version writes there, `brokers` it has.
+    """
+    path = home / "up.json"
+    if not is_up(home):
         return None
+    try:
+        state = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as fault:
+        logger.warning("up.json unreadable", extra={"path": str(path), "cause": str(fault)})
+        return None
+    if not isinstance(state, dict) or not isinstance(state.get("brokers"), str):
+        logger.warning("up.json unreadable", extra={"path": str(path), "cause": "no brokers"})
+        return None
+    return state
+
+
+@contextlib.contextmanager
+def _usable(path: Path) -> Iterator[None]:
+    """Turn what the system says of a file of the home into words. Raises BadHome."""
+    try:
+        yield
+    except OSError as fault:
+        raise BadHome(
+            f"cannot use {path} ({fault.strerror}); it holds nothing that is needed: mend its"
+            " permission or free the disk, or move it away, and start again"
+        ) from fault
 
 
 @contextlib.contextmanager
@@ -377,10 +437,10 @@ def supervised(
 ) -> Iterator[Supervisor]:
     """Everything up inside the block and watched by a thread; everything down after it.
 
-    Call it in the main thread: SIGINT and SIGTERM end the block, and so does a ChildFailed.
+    Call it in the main thread: SIGINT and SIGTERM end the block, and so does what `watch` raises.
     """
     supervisor = Supervisor(settings, say=say)
-    faults: list[ChildFailed | CannotStart] = []
+    faults: list[ChildFailed | CannotStart | BadHome | OSError] = []
     # A shell starts a background job with SIGINT ignored; then nothing could end the block.
     before = {
         number: signal.signal(number, signal.default_int_handler)
@@ -390,7 +450,8 @@ def supervised(
     def watch() -> None:
         try:
             supervisor.watch()
-        except (ChildFailed, CannotStart) as fault:
+        except (ChildFailed, CannotStart, BadHome, OSError) as fault:
+            # Whatever ends the watch ends the whole: nothing may run on unwatched.
             faults.append(fault)
             os.kill(os.getpid(), signal.SIGINT)
 

@@ -2,8 +2,9 @@
 
 A step that finished is never run again, whoever asks and however often the turn was killed; a step
 that did not finish left nothing with that name, because the folder gets it by a rename at the end.
-Steps that do not depend on each other run in separate processes, one torch thread each, so that the
-same inputs give the same bytes whatever else the machine is doing.
+The result says what the bytes beside it were; a folder that was damaged since is no result, and the
+step is run again. Steps that do not depend on each other run in separate processes, one torch
+thread each, so that the same inputs give the same bytes whatever else the machine is doing.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import hashlib
 import json
 import logging
 import multiprocessing
@@ -27,6 +29,7 @@ from multiprocessing.queues import Queue
 from pathlib import Path
 from typing import Any
 
+from features.durable import make_folder, sync_folder, write_durably
 from rluf.settings import settings_hash
 
 logger = logging.getLogger(__name__)
@@ -38,6 +41,8 @@ OnProgress = Callable[[str, str, int, int], None]
 """Called with step, stage, done and total."""
 
 RESULT = "result.json"
+FILES = "files"
+"""Key of the result under which it says what the bytes beside it are."""
 PARENT_POLL_S = 1.0
 
 
@@ -96,9 +101,15 @@ class Steps:
         return [self._finish(step, future) for step, future in zip(steps, futures, strict=True)]
 
     def _begin(self, step: Step) -> Future[Result] | None:
-        if (self.root / step.folder / RESULT).exists():
-            return None
-        self.root.mkdir(parents=True, exist_ok=True)
+        folder = self.root / step.folder
+        if folder.exists():
+            fault = _fault_of(folder)
+            if not fault:
+                return None
+            self.say(f"{step.name}: {folder} {fault}; it is made again")
+            logger.warning("step damaged", extra={"path": str(folder), "fault": fault})
+            _remove(folder)
+        make_folder(self.root)
         out = self.root / f".{step.folder}.{os.getpid()}"
         for left in self.root.glob(f".{step.folder}.*"):
             shutil.rmtree(left)  # What a killed run left; the lease forbids two runs at once.
@@ -112,7 +123,9 @@ class Steps:
         else:
             future.result()
             os.replace(self.root / f".{step.folder}.{os.getpid()}", folder)
-        result: Result = json.loads((folder / RESULT).read_text("utf-8"))
+            sync_folder(self.root)
+        result = _read(folder)
+        result.pop(FILES, None)
         return {**result, "folder": str(folder)}
 
     def _listen(self) -> None:
@@ -159,8 +172,53 @@ def _run_job(step: str, job: str, arguments: dict[str, Any], out: Path) -> Resul
     result: Result = jobs[job](out=out, on_progress=on_progress, **arguments)
     result["seconds"] = round(time.monotonic() - began, 2)
     _give_memory_back()
-    with (out / RESULT).open("w", encoding="utf-8") as file:
-        json.dump(result, file, indent=1, sort_keys=True, default=str)
-        file.flush()
-        os.fsync(file.fileno())
+    result[FILES] = _digest(out)
+    _sync(out)
+    text = json.dumps(result, indent=1, sort_keys=True, default=str)
+    write_durably(out / RESULT, text.encode())
     return result
+
+
+def _read(folder: Path) -> Result:
+    """Give the result in a step's folder. Raises OSError, ValueError."""
+    found = json.loads((folder / RESULT).read_text("utf-8"))
+    if not isinstance(found, dict):
+        raise ValueError(f"{RESULT} holds a {type(found).__name__}, must hold an object")
+    return found
+
+
+def _fault_of(folder: Path) -> str:
+    """Say what is wrong with a finished step, as the rest of a sentence; empty: it is sound."""
+    try:
+        told = _read(folder).get(FILES)
+        found = _digest(folder)
+    except (OSError, ValueError) as fault:
+        return f"cannot be read ({fault})"
+    # Steps of an earlier version do not say; they are taken as they are.
+    return "" if told in (None, found) else "holds other bytes than when the step had finished"
+
+
+def _digest(folder: Path) -> str:
+    """SHA-256 over names and bytes of all files in a step's folder but its result."""
+    total = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path != folder / RESULT:
+            total.update(f"{path.relative_to(folder).as_posix()}\0".encode())
+            with path.open("rb") as file:
+                total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()
+
+
+def _sync(folder: Path) -> None:
+    """Put everything in a folder on disk, before its name says that it is finished."""
+    for path in folder.rglob("*"):
+        sync_folder(path)  # A file's bytes are synced in the same way.
+    sync_folder(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a damaged step. Raises OSError, naming the path."""
+    if folder.is_dir():
+        shutil.rmtree(folder)
+    else:
+        folder.unlink()

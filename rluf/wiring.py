@@ -28,7 +28,7 @@ PARENT_POLL_S = 1.0
 def prepare(settings: Settings, *, log: bool = False, migrate_first: bool = False) -> Settings:
     """Make the home, keep libraries' caches inside it, and, if asked, log and migrate.
 
-    Raises BadSettings where the home cannot be written.
+    Raises BadSettings where the home cannot be written, SchemaMismatch where its registry was lost.
     """
     try:
         settings.home.mkdir(parents=True, exist_ok=True)
@@ -55,8 +55,9 @@ def prepare(settings: Settings, *, log: bool = False, migrate_first: bool = Fals
     if log:
         configure_logging(settings.log_level)
     if migrate_first:
-        from models.migrate import migrate
+        from models.migrate import migrate, require_not_lost
 
+        require_not_lost(settings.models.registry_url, settings.home)
         migrate(settings.models.registry_url)
     return settings
 
@@ -85,10 +86,16 @@ def find_brokers(settings: Settings) -> Settings:
     """Give the settings with brokers: those named, else those of the running `rluf up`."""
     if settings.streams.brokers:
         return settings
-    from rluf.local import read_state
+    from rluf.local import is_up, read_state
     from streams.errors import Unavailable
 
     state = read_state(settings.home)
+    if state is None and is_up(settings.home):
+        raise Unavailable(
+            f"`rluf up` runs on {settings.home}, but {settings.home / 'up.json'} does not say where"
+            " its broker is: it is not up yet, or the file is damaged; try again, set"
+            " RLUF_STREAMS__BROKERS, or start `rluf up` again"
+        )
     if state is None:
         raise Unavailable(
             f"no broker: nothing runs on {settings.home}; start `rluf up`, or set"
@@ -107,15 +114,19 @@ def key_file(settings: Settings) -> Path:
 def stored_user(settings: Settings, user_id: str, *, as_stored: bool) -> str:
     """Give how a client's user id is stored: its pseudonym, where the API makes pseudonyms.
 
-    Raises BadSettings for a key that cannot be read.
+    Raises BadSettings for a key that cannot be read, or that is gone though facts bear pseudonyms.
     """
-    from serving.pseudonyms import BadKey, Pseudonyms, read_key
+    from serving.pseudonyms import USER, BadKey, Pseudonyms, read_key, require_not_lost
 
     if as_stored or not settings.serving.pseudonymise:
         return user_id
     try:
         key = read_key(key_file(settings))
-        return user_id if key is None else Pseudonyms(key).find(user_id)
+        if key is not None:
+            return Pseudonyms(key).find(user_id)
+        if not USER.fullmatch(user_id):  # As it is it would be nobody, and an erasure "clean".
+            require_not_lost(key_file(settings), root=settings.home)
+        return user_id
     except BadKey as fault:
         raise BadSettings(str(fault)) from None
 
@@ -170,7 +181,8 @@ def start_api(settings: Settings) -> None:
     torch.set_num_threads(1)
     try:
         is_on = settings.serving.pseudonymise
-        pseudonyms = Pseudonyms(make_key(key_file(settings))) if is_on else None
+        key = make_key(key_file(settings), root=settings.home) if is_on else None
+        pseudonyms = None if key is None else Pseudonyms(key)
     except BadKey as fault:
         raise BadSettings(str(fault)) from None
     registry = open_registry(settings)

@@ -3,6 +3,9 @@
 The same id always gives the same pseudonym, so that a user keeps an arm, features and one vote a
 response. Without the key nobody can go back from a pseudonym to an id, nor try out likely ids. The
 key is a file of the home that only its owner may read; nothing else of the home holds an id.
+
+The key is truth: nothing can make it again. It appears whole or not at all; one that is damaged is
+refused and kept, and one that is gone while facts bear its pseudonyms is never replaced by another.
 """
 
 import hashlib
@@ -11,6 +14,9 @@ import re
 import secrets
 from ipaddress import ip_address, ip_network
 from pathlib import Path
+
+from features.durable import sync_folder
+from features.views import connect
 
 ANONYMOUS = "anonymous"
 """The user where a request names none and bears no key; stored as it is."""
@@ -71,24 +77,30 @@ class Pseudonyms:
 def read_key(path: Path) -> bytes | None:
     """Give the key in a file, or None where there is no file. Raises BadKey."""
     try:
-        text = path.read_text("ascii")
+        content = path.read_bytes()
     except FileNotFoundError:
         return None
-    except (OSError, UnicodeDecodeError) as fault:
-        raise BadKey(f"cannot read the pseudonym key {path}: {fault}") from None
+    except OSError as fault:
+        raise BadKey(f"cannot read the pseudonym key {path}: {fault.strerror}") from None
+    text = content.decode("ascii", "replace")
     if not KEY_TEXT.fullmatch(text):
         raise BadKey(
-            f"{path} must hold {KEY_BYTES * 2} hexadecimal digits, got {len(text.strip())}"
-            " characters; put the right key back, for with another one no user is found again"
+            f"the pseudonym key {path} must hold {KEY_BYTES * 2} hexadecimal digits (0-9, a-f),"
+            f" it holds {_seen(content)}. Put the right key back: with another one no user is found"
+            " again. If nothing was ever stored under it, delete the file and a new one is made"
         )
     return bytes.fromhex(text)
 
 
-def make_key(path: Path) -> bytes:
-    """Give the key in a file; made once, readable by its owner only. Raises BadKey."""
+def make_key(path: Path, *, root: Path) -> bytes:
+    """Give the key in a file; made once, readable by its owner only.
+
+    Raises BadKey, also where there is no file although facts under the home `root` bear pseudonyms.
+    """
     key = read_key(path)
     if key is not None:
         return key
+    require_not_lost(path, root=root)
     draft = path.with_name(f".{path.name}-{os.getpid()}")
     try:
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
@@ -101,9 +113,40 @@ def make_key(path: Path) -> bytes:
             pass
         finally:
             draft.unlink()
+        sync_folder(path.parent)  # No fact may bear a pseudonym whose key a power cut takes away.
     except OSError as fault:
         raise BadKey(f"cannot make the pseudonym key {path}: {fault.strerror}") from None
     found = read_key(path)
     if found is None:
         raise BadKey(f"the pseudonym key {path} vanished")
     return found
+
+
+def require_not_lost(path: Path, *, root: Path) -> None:
+    """Raises BadKey where facts under the home `root` bear pseudonyms, so that there was a key.
+
+    For callers that found no file. It reads the users of all facts where none of them has one.
+    """
+    with connect(root) as connection:
+        found = any(
+            connection.execute(
+                f"SELECT 1 FROM stored_{kind} WHERE regexp_full_match(user_id, ?) LIMIT 1",
+                [USER.pattern],
+            ).fetchone()
+            for kind in ("shown", "reactions")
+        )
+    if found:
+        raise BadKey(
+            f"the pseudonym key {path} is gone, and the facts under {root} bear its pseudonyms. Put"
+            " it back from a backup: with another one no user is found again. To begin anew all"
+            f" the same, make one yourself: (umask 077; openssl rand -hex {KEY_BYTES} > {path})"
+        )
+
+
+def _seen(content: bytes) -> str:
+    """Say what lies where a key should, without showing it."""
+    if not content.strip():
+        return "nothing"
+    if not content.strip(b"\0"):
+        return f"{len(content)} zero bytes, as after a power cut"
+    return f"{len(content.strip())} bytes that are not that"

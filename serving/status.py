@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
+import duckdb
 import msgspec
 
 from features.views import connect
@@ -20,6 +21,7 @@ from models.errors import ModelsError
 from models.verdicts import VerdictRow
 from models.versions import Version
 from serving.desk import Desk
+from serving.errors import NotReady
 from serving.facts import StoreFacts, read_facts
 from serving.lineup import CHAMPION
 from serving.worker_meters import read_worker_meters
@@ -99,7 +101,7 @@ def service_state(desk: Desk, started_at: datetime) -> Json:
 
 
 def _whole(desk: Desk, service: Json) -> bytes:
-    """In a thread: everything, as JSON."""
+    """In a thread: everything, as JSON. Raises NotReady where the facts cannot be read."""
     now = desk.now()
     name = desk.config.model
     try:
@@ -107,8 +109,7 @@ def _whole(desk: Desk, service: Json) -> bytes:
     except ModelsError as error:
         service = {**service, "is_ready": False, "reasons": [str(error)]}
         record = {"registry_error": str(error)}
-    with connect(desk.root) as connection:
-        facts = read_facts(connection, now)
+    facts = _read_store(desk, now)
     worker = read_worker_meters(desk.config.worker_metrics_url)
     return msgspec.json.encode(
         {
@@ -120,6 +121,18 @@ def _whole(desk: Desk, service: Json) -> bytes:
             "worker": worker,
         }
     )
+
+
+def _read_store(desk: Desk, now: datetime) -> StoreFacts:
+    try:
+        with connect(desk.root) as connection:
+            return read_facts(connection, now)
+    except (duckdb.Error, OSError) as fault:
+        raise NotReady(
+            f"the facts under {desk.root / 'store'} cannot be read: {fault}",
+            code="store_unreadable",
+            retry_after_s=desk.config.retry_after_s,
+        ) from fault
 
 
 def _facts(facts: StoreFacts) -> Json:

@@ -1,14 +1,14 @@
 """Apache Kafka itself on one machine: a single KRaft node as our child process.
 
 Everything lies under `home`: `data/` is Kafka's log (kept for ever: it is the truth), `logs/` what
-the broker said, `broker.properties` how it was started, `broker.json` who runs it and where. One
+the broker said, `broker.properties` how it was started, `broker.json` who runs it and where (made
+anew where it is damaged), `meta.properties` a copy of the log's identity (streams/identity.py). One
 process at a time owns a home, by a lock on `broker.lock` that the system drops when the owner dies;
 the broker itself is then told by the kernel to stop (Linux), so no stray Java stays. A broker that
 outlived its owner is stopped before a new one starts; where the owner lives, the start is refused.
 """
 
 import fcntl
-import json
 import logging
 import os
 import socket
@@ -21,13 +21,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Queue
-from typing import IO, Self
+from typing import IO, Annotated, Self
 
+import msgspec
 import psutil
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
 from streams.errors import CannotStart
+from streams.identity import is_formatted, keep_identity
 from streams.jars import ensure_jars, read_lock
 from streams.java import find_java
 from streams.kraft import HOST, LOG_TAIL_CHARS, format_home, java_arguments, write_config
@@ -59,9 +61,9 @@ of a process with threads (preexec_fn) can deadlock."""
 class Place:
     """Where a broker listens, and which process it is: the content of broker.json."""
 
-    port: int
+    port: Annotated[int, msgspec.Meta(ge=1, le=65_535)]
     controller_port: int
-    pid: int
+    pid: Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
     started_at: float
     """When that process started, in s since 1970: tells it from a later one with the same pid."""
 
@@ -104,7 +106,12 @@ class Broker:
             _end_orphan(home, on_progress)
             java = find_java(java_home)
             jars = ensure_jars(cache.absolute(), read_lock(), on_progress)
-            broker = cls._launch(home, lock, [str(java), *java_arguments(home, jars)], port)
+            command = [str(java), *java_arguments(home, jars)]
+            try:
+                needs_format = not is_formatted(home, on_progress)
+                broker = cls._launch(home, lock, command, port, needs_format=needs_format)
+            except OSError as error:
+                raise CannotStart(f"Cannot write the broker's folder {home}: {error}.") from error
             undo.pop_all()
         return broker
 
@@ -147,8 +154,10 @@ class Broker:
             time.sleep(POLL_PAUSE_S)
 
     def last_words(self) -> str:
-        """The end of the broker's log."""
-        return self.log_path.read_text(errors="replace")[-LOG_TAIL_CHARS:].strip() or "(nothing)"
+        """The end of the broker's log, without the places in Java's code, which say little."""
+        said = self.log_path.read_text(errors="replace").splitlines()
+        told = "\n".join(line for line in said if not line.startswith("\tat "))
+        return told[-LOG_TAIL_CHARS:].strip() or "(nothing)"
 
     def stop(self) -> None:
         """End the broker in order, or kill it where it does not end. Harmless when it has ended."""
@@ -169,13 +178,23 @@ class Broker:
         self.stop()
 
     @classmethod
-    def _launch(cls, home: Path, lock: IO[str], command: list[str], port: int | None) -> Self:
+    def _launch(
+        cls,
+        home: Path,
+        lock: IO[str],
+        command: list[str],
+        port: int | None,
+        *,
+        needs_format: bool,
+    ) -> Self:
         """Start Java, with other ports where somebody took ours meanwhile, and wait for it."""
         for num_tries in range(1, NUM_PORT_TRIES + 1):
             ports = _choose_ports(home, port)
             config_path = write_config(home, *ports)
-            if not (home / "data" / "meta.properties").exists():
+            if needs_format:
                 format_home(command, config_path, home)
+                needs_format = False
+            keep_identity(home)
             process = _spawn([*command, "kafka.Kafka", str(config_path)], home)
             with ExitStack() as undo:
                 undo.callback(process.wait)
@@ -228,13 +247,29 @@ def _spawn(command: Sequence[str], home: Path) -> subprocess.Popen[bytes]:
 
 def running(home: Path) -> Place | None:
     """The broker that runs on this home, whoever started it; None where none does."""
+    place = _recall(home)
+    if place is None:
+        return None
     try:
-        place = Place(**json.loads((home / "broker.json").read_text()))
         process = psutil.Process(place.pid)
         same = abs(process.create_time() - place.started_at) < 1.0
         return place if same and process.status() != psutil.STATUS_ZOMBIE else None
-    except (FileNotFoundError, psutil.NoSuchProcess, TypeError, json.JSONDecodeError):
+    except psutil.NoSuchProcess:
         return None
+
+
+def _recall(home: Path) -> Place | None:
+    """What broker.json says; None where there is none, or it is damaged: it is made anew then."""
+    path = home / "broker.json"
+    try:
+        # Fields of a later version are left out: the process that it names is to be found.
+        place = msgspec.json.decode(path.read_bytes(), type=Place)
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.DecodeError) as fault:
+        logger.warning("broker.json unreadable", extra={"path": str(path), "cause": str(fault)})
+        return None
+    return place
 
 
 def _own(home: Path) -> IO[str]:
@@ -280,11 +315,10 @@ def _choose_ports(home: Path, port: int | None) -> tuple[int, int]:
                 "port."
             )
         return port, _free_port()
-    try:
-        last = int(json.loads((home / "broker.json").read_text())["port"])
-    except (FileNotFoundError, KeyError, ValueError):
+    last = _recall(home)
+    if last is None or _is_taken((last.port,)):
         return _free_port(), _free_port()
-    return last if not _is_taken((last,)) else _free_port(), _free_port()
+    return last.port, _free_port()
 
 
 def _is_taken(ports: Sequence[int]) -> bool:
@@ -313,9 +347,8 @@ def _remember(
     place = Place(
         port=port, controller_port=controller_port, pid=process.pid, started_at=started_at
     )
-    text = json.dumps({name: getattr(place, name) for name in Place.__slots__})
     temporary = home / "broker.json.new"
-    temporary.write_text(text)
+    temporary.write_bytes(msgspec.json.encode(place))
     temporary.replace(home / "broker.json")
     return place
 

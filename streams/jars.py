@@ -39,6 +39,9 @@ RETRY_PAUSE_S = 1.0
 MB = 1_000_000
 SAY_EVERY_S = 2.0
 """Between two reports of a download's progress."""
+STAGING = ".download-"
+LEFTOVER_AGE_S = 86_400.0
+"""A download that began more than a day ago belongs to a process that died."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,13 +97,14 @@ def ensure_jars(
     otherwise. Raises CannotStart when the download fails, a sum differs or the disk is full.
     """
     folder = cache / "jars" / f"kafka-{lock.version}"
-    wanted = [jar for jar in lock.jars if not is_sound(folder / jar.filename, jar)]
-    if wanted:
-        try:
+    try:
+        wanted = [jar for jar in lock.jars if not is_sound(folder / jar.filename, jar)]
+        if wanted:
             folder.mkdir(parents=True, exist_ok=True)
+            _sweep(folder)
             _download(wanted, folder, lock.version, on_progress, fetch or fetch_with_jgo)
-        except OSError as error:
-            raise CannotStart(_why_not(error, folder)) from error
+    except OSError as error:
+        raise CannotStart(_why_not(error, folder)) from error
     return [folder / jar.filename for jar in lock.jars]
 
 
@@ -162,7 +166,7 @@ def _download(
     killed, or another one at the same time, never leaves half a jar."""
     total_mb = sum(jar.bytes for jar in jars) / MB
     on_progress(f"downloading Apache Kafka {version}: {len(jars)} files, {total_mb:.1f} MB")
-    staging = Path(tempfile.mkdtemp(prefix=".download-", dir=folder))
+    staging = Path(tempfile.mkdtemp(prefix=STAGING, dir=folder))
     try:
         done_mb, said_at = 0.0, time.monotonic()
         with ThreadPoolExecutor(NUM_DOWNLOADS_AT_ONCE) as pool:
@@ -190,6 +194,13 @@ def _download(
     logger.info("kafka downloaded", extra={"version": version, "files": len(jars)})
 
 
+def _sweep(folder: Path) -> None:
+    """Remove what downloads that were killed left behind."""
+    for left in folder.glob(f"{STAGING}*"):
+        if time.time() - left.stat().st_mtime > LEFTOVER_AGE_S:
+            shutil.rmtree(left, ignore_errors=True)
+
+
 def _why_not(error: OSError, folder: Path) -> str:
     if error.errno == errno.ENOSPC:
         return f"The disk is full: Apache Kafka needs 45 MB under {folder}."
@@ -198,4 +209,7 @@ def _why_not(error: OSError, folder: Path) -> str:
             f"Apache Kafka could not be downloaded: {error}. Check the network (and the proxy "
             "settings), or name a running cluster with RLUF_STREAMS__BROKERS."
         )
-    return f"Cannot write Apache Kafka's jars under {folder}: {error}."
+    return (
+        f"Cannot write Apache Kafka's jars under {folder}: {error}. They are only a cache: mend the"
+        " permission, or delete that folder, and they are downloaded again."
+    )

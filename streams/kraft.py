@@ -98,15 +98,21 @@ def new_cluster_id() -> str:
 
 def format_home(command: list[str], config_path: Path, home: Path) -> None:
     """Give an empty home its cluster id. Raises CannotStart."""
-    cluster_id = new_cluster_id()
-    done = subprocess.run(
-        [*command, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(config_path)],
-        capture_output=True,
-        check=False,
-        stdin=subprocess.DEVNULL,
-        cwd=home,
-        timeout=FORMAT_TIMEOUT_S,
-    )
+    tool = [*command, "kafka.tools.StorageTool", "format", "-t", new_cluster_id()]
+    try:
+        done = subprocess.run(
+            [*tool, "-c", str(config_path)],
+            capture_output=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            cwd=home,
+            timeout=FORMAT_TIMEOUT_S,
+        )
+    except subprocess.TimeoutExpired:
+        raise CannotStart(
+            f"Kafka did not prepare its folder {home / 'data'} within {FORMAT_TIMEOUT_S:.0f} s; it"
+            " is empty still. Try again when the machine is less busy."
+        ) from None
     if done.returncode != 0:
         said = (done.stdout + done.stderr).decode(errors="replace")[-LOG_TAIL_CHARS:].strip()
         raise CannotStart(f"Kafka could not prepare its folder {home / 'data'}: {said}")

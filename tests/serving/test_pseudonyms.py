@@ -59,8 +59,8 @@ def test_what_is_no_address_has_no_network(told):
 
 def test_a_key_is_made_once_for_its_owner_only(tmp_path):
     path = tmp_path / "pseudonym.key"
-    made = make_key(path)
-    assert make_key(path) == read_key(path) == made
+    made = make_key(path, root=tmp_path)
+    assert make_key(path, root=tmp_path) == read_key(path) == made
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert [each.name for each in tmp_path.iterdir()] == ["pseudonym.key"]
 
@@ -74,13 +74,13 @@ def test_a_file_that_is_no_key_is_refused_and_kept(tmp_path, content):
     path = tmp_path / "pseudonym.key"
     path.write_text(content, "utf-8")
     with pytest.raises(BadKey, match=str(path)):
-        make_key(path)
+        make_key(path, root=tmp_path)
     assert path.read_text("utf-8") == content
 
 
 def test_a_key_that_cannot_be_made_says_where(tmp_path):
     with pytest.raises(BadKey, match="No such file"):
-        make_key(tmp_path / "absent" / "pseudonym.key")
+        make_key(tmp_path / "absent" / "pseudonym.key", root=tmp_path)
 
 
 def test_a_key_of_another_length_is_refused():
@@ -161,4 +161,4 @@ def test_the_key_is_not_overwritten_by_a_second_process(tmp_path, monkeypatch):
         link(source, target)
 
     monkeypatch.setattr("serving.pseudonyms.os.link", late)
-    assert make_key(path) == bytes.fromhex(first)
+    assert make_key(path, root=tmp_path) == bytes.fromhex(first)
