@@ -6,14 +6,16 @@ online.db (SQLite) and sources/*.parquet, which features/online.py writes for Fe
 
 import hashlib
 import sqlite3
+import time
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
-from features.durable import lock, write_durably
+from features.durable import PARTIAL_AGE_S, lock, remove_partial, write_durably
 from features.history import COUNTS, RATES
 from features.lean import lean_imports
 from features.tables import TIME
@@ -32,6 +34,7 @@ with lean_imports():
         ValueType,
     )
     from feast.labeling import ConflictPolicy, LabelView
+    from feast.protos.feast.core.Registry_pb2 import Registry
     from feast.types import Bool, Float64, Int64, String, UnixTimestamp
 
 TRAINING_SERVICE = "reward_training_v1"
@@ -181,12 +184,16 @@ def _apply(root: Path, folder: Path) -> None:
         and (folder / "online.db").is_file()
     ):
         return
+    # What was applied before no longer counts, should we die on the way.
+    stamp.unlink(missing_ok=True)
+    remove_partial(folder, before_s=time.time() - PARTIAL_AGE_S)
     for view in (USER_HISTORY, POLICY_STATS, LABELS):
         path = source_path(root, view)
         sink = pa.BufferOutputStream()
         pq.write_table(source_schema(view).empty_table(), sink)
         write_durably(path, sink.getvalue())
     write_durably(folder / "feature_store.yaml", SETTINGS.encode())
+    _remove_torn(folder / "registry.db")
     store = FeatureStore(repo_path=str(folder))
     store.apply(definitions(root))
     database = sqlite3.connect(folder / "online.db")
@@ -195,6 +202,17 @@ def _apply(root: Path, folder: Path) -> None:
     finally:
         database.close()
     write_durably(stamp, wanted.encode())
+
+
+def _remove_torn(registry: Path) -> None:
+    """Delete a registry that Feast was killed in the middle of writing: it can only fail to read
+    it, while without one it begins anew."""
+    try:
+        Registry().ParseFromString(registry.read_bytes())
+    except FileNotFoundError:
+        return
+    except DecodeError:
+        registry.unlink()
 
 
 def _stamp(root: Path) -> str:

@@ -3,13 +3,18 @@
 import contextlib
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from streams.events import new_id
 
 PARTIAL_PREFIX = ".partial-"
-"""Names of unfinished files begin so; readers never look at them."""
+"""Names of unfinished files and folders begin so; readers never look at them."""
+PARTIAL_AGE_S = 3600.0
+"""Unfinished ones older than this were left by a crash, in seconds: no write takes so long."""
+ERASE_PARTIAL_AGE_S = 60.0
+"""The same when somebody is to be forgotten: a write that is under way takes less."""
 
 
 def write_all_durably(files: Sequence[tuple[Path, bytes | memoryview]]) -> None:
@@ -61,6 +66,30 @@ def written_durably(path: Path) -> Iterator[Path]:
     finally:  # Where it became `path`, nothing bears its name any more.
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)
+
+
+def remove_partial(folder: Path, *, before_s: float) -> None:
+    """Remove what crashes left unfinished in a folder and nobody has written to since `before_s`,
+    in seconds since 1970. Raises OSError."""
+    names = os.listdir(folder) if folder.is_dir() else []
+    for path in (folder / name for name in names if name.startswith(PARTIAL_PREFIX)):
+        with contextlib.suppress(FileNotFoundError):  # Somebody finished it, or was first.
+            if path.stat().st_mtime >= before_s:
+                continue
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder and what is in it, for readers at once: no crash leaves them half of it.
+
+    What a crash leaves of it is unfinished, for `remove_partial`. Raises OSError.
+    """
+    beside = folder.parent / f"{PARTIAL_PREFIX}{new_id()}"
+    os.rename(folder, beside)
+    shutil.rmtree(beside)
 
 
 def make_folder(folder: Path) -> None:

@@ -6,7 +6,7 @@ user's id; nothing else may.
 
 import gzip
 import json
-import shutil
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,13 @@ import pyarrow.parquet as pq
 
 from features.config import FeaturesConfig
 from features.definitions import feast_folder
-from features.durable import lock
+from features.durable import (
+    ERASE_PARTIAL_AGE_S,
+    PARTIAL_PREFIX,
+    lock,
+    remove_folder,
+    remove_partial,
+)
 from features.offline import OFFLINE_STORES
 from features.offline.parquet import needles_of
 from features.online import open_online
@@ -25,6 +31,8 @@ from features.views import connect_store
 
 NOT_SEARCHED = ("kafka", "cache")
 """Folders of a home that hold the broker's log and downloads."""
+PARQUET = b"PAR1"
+"""How a parquet file begins."""
 TEXT_CHARS_MIN = 24
 """Shorter texts of a user are not looked for: others write the same."""
 
@@ -77,21 +85,30 @@ def forget_user(config: FeaturesConfig, user_id: str) -> Forgotten:
     """
     root = config.root.absolute()
     num_rows = OFFLINE_STORES[config.offline_store](config).erase()
-    snapshots = []
-    for path in sorted((root / "snapshots").glob("*/examples.parquet")):
-        users = pq.read_table(path, columns=["user_id"])["user_id"]
-        if user_id in users.to_pylist():
-            snapshots.append(path.parent.name)
-            shutil.rmtree(path.parent)
+    snapshots = _remove_snapshots(root / "snapshots", user_id)
     feast = feast_folder(root)
     if feast.is_dir():
         with lock(feast / ".push.lock"):
             open_online(root).remove_users([user_id])
             Tallies(tallies_path(root)).remove([user_id])
-        with lock(feast / ".sources.lock"):
-            for path in (feast / "sources").glob("*.parquet"):
-                path.unlink()  # Whoever asks has it written anew.
+        with lock(feast / ".sources.lock"), lock(feast / ".apply.lock"):
+            for path in (feast / "sources").iterdir():
+                path.unlink()  # Whoever asks has it written anew; what is unfinished, a crash left.
     return Forgotten(num_rows=num_rows, snapshots=tuple(snapshots))
+
+
+def _remove_snapshots(folder: Path, user_id: str) -> list[str]:
+    """Remove the snapshots that hold a user, and what crashes left of some; gives their hashes."""
+    removed = []
+    for path in sorted(folder.glob("*/examples.parquet")):
+        if path.parent.name.startswith(PARTIAL_PREFIX):
+            continue
+        users = pq.read_table(path, columns=["user_id"])["user_id"]
+        if user_id in users.to_pylist():
+            remove_folder(path.parent)
+            removed.append(path.parent.name)
+    remove_partial(folder, before_s=time.time() - ERASE_PARTIAL_AGE_S)
+    return removed
 
 
 def search(home: Path, ids: Sequence[str], texts: Sequence[str]) -> Search:
@@ -134,18 +151,18 @@ def _files(home: Path) -> Iterator[Path]:
 
 def _contents_of(path: Path) -> Iterator[bytes]:
     """What a file says, unpacked, in pieces; each cell of a table in quotes, as JSON has it."""
-    if path.suffix == ".parquet":
-        yield path.read_bytes()
-        for batch in pq.ParquetFile(path).iter_batches():
+    if path.suffix == ".gz":
+        with gzip.open(path) as file:
+            yield file.read()
+        return
+    data = path.read_bytes()
+    yield data
+    if path.suffix == ".parquet" or data.startswith(PARQUET):  # A crash leaves some unnamed.
+        for batch in pq.ParquetFile(pa.BufferReader(data)).iter_batches():
             for column in batch.columns:
                 if pa.types.is_string(column.type) or pa.types.is_binary(column.type):
                     cells = [_bytes(cell) for cell in column.to_pylist() if cell is not None]
                     yield b'"' + b'"\n"'.join(cells) + b'"'
-    elif path.suffix == ".gz":
-        with gzip.open(path) as file:
-            yield file.read()
-    else:
-        yield path.read_bytes()
 
 
 def _bytes(cell: str | bytes) -> bytes:

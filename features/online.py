@@ -35,7 +35,7 @@ from features.definitions import (
     source_path,
     source_schema,
 )
-from features.durable import PARTIAL_PREFIX, lock
+from features.durable import PARTIAL_AGE_S, PARTIAL_PREFIX, lock, remove_partial
 from features.history import EntityKey, current_sql, history_sql, label_changes_sql, tallies_sql
 from features.lean import lean_imports
 from features.offline import OFFLINE_STORES
@@ -262,7 +262,8 @@ class OnlinePusher:
             news, mark = self._store.news(self._tallies.mark())
             if not news:
                 return 0
-            users = pc.unique(pa.chunked_array(c for t in news.values() for c in t[0].chunks))
+            chunks = [chunk for table in news.values() for chunk in table[0].chunks]
+            users = pc.unique(pa.chunked_array(chunks, pa.string()))  # Nobody, of emptied files.
             erased = set(news["erasures"]["user_id"].to_pylist()) if "erasures" in news else set()
             num_rows = 0
             with connect_store(
@@ -333,6 +334,7 @@ def _write_source(config: FeaturesConfig, connection: duckdb.DuckDBPyConnection,
         LABELS: label_changes_sql(),
     }[view]
     path = source_path(config.root, view)
+    remove_partial(path.parent, before_s=time.time() - PARTIAL_AGE_S)
     beside = path.parent / f"{PARTIAL_PREFIX}{new_id()}"
     quoted = str(beside).replace("'", "''")
     connection.execute(f"COPY ({sql}) TO '{quoted}' (FORMAT parquet, COMPRESSION zstd)")

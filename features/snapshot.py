@@ -30,7 +30,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from features.config import FeaturesConfig
-from features.durable import PARTIAL_PREFIX, make_folder, sync_folder, write_all_durably
+from features.durable import (
+    PARTIAL_AGE_S,
+    PARTIAL_PREFIX,
+    make_folder,
+    remove_partial,
+    sync_folder,
+    write_all_durably,
+)
 from features.examples import EXAMPLES, SPLITS, draw, expose, fill_in
 from features.guarding import look
 from features.offline import OFFLINE_STORES
@@ -45,8 +52,6 @@ logger = logging.getLogger(__name__)
 
 VERSION = 1
 """Version of the examples' columns and of how they are drawn; part of the hash."""
-PARTIAL_AGE_S = 3600.0
-"""Unfinished snapshots older than this were left by a process that was killed, in seconds."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -130,7 +135,7 @@ def _freeze(folder: Path, examples: pa.Table, manifest: Mapping[str, Any]) -> Sn
     place = folder / str(manifest["hash"])
     if not place.is_dir():
         make_folder(folder)
-        _sweep(folder)
+        remove_partial(folder, before_s=time.time() - PARTIAL_AGE_S)
         beside = folder / f"{PARTIAL_PREFIX}{new_id()}"
         sink = pa.BufferOutputStream()
         pq.write_table(examples, sink, compression="zstd")
@@ -150,13 +155,6 @@ def _freeze(folder: Path, examples: pa.Table, manifest: Mapping[str, Any]) -> Sn
         sync_folder(folder)
         logger.info("snapshot taken", extra={"hash": manifest["hash"], "rows": examples.num_rows})
     return load_snapshot(place)
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what processes that were killed while freezing left behind."""
-    for path in folder.glob(f"{PARTIAL_PREFIX}*"):
-        if path.stat().st_mtime < time.time() - PARTIAL_AGE_S:
-            shutil.rmtree(path)
 
 
 def _snapshot(path: Path, manifest: Mapping[str, Any]) -> Snapshot:

@@ -26,8 +26,10 @@ import pyarrow.parquet as pq
 
 from features.config import FeaturesConfig
 from features.durable import (
-    PARTIAL_PREFIX,
+    ERASE_PARTIAL_AGE_S,
+    PARTIAL_AGE_S,
     lock,
+    remove_partial,
     sync_folder,
     write_all_durably,
     written_durably,
@@ -53,10 +55,6 @@ GROUP_BYTES_MAX = 32 << 20
 bound the memory that merging takes."""
 MARK_MARGIN_S = 60.0
 """A file may appear this long after the time written in it: that of a slow sync."""
-PARTIAL_AGE_S = 3600.0
-"""Unfinished files older than this were left by a crash."""
-ERASE_PARTIAL_AGE_S = 60.0
-"""The same when somebody is to be forgotten: a write that is under way takes less."""
 CODEC = "zstd"
 _OF_USERS: tuple[Kind, ...] = ("shown", "reactions", "verdicts")
 BARE_ID_CHARS_MIN = 8
@@ -252,11 +250,7 @@ class ParquetStore:
                 num_deleted += 1
             sync_folder(folder.path)
             replaces.unlink(missing_ok=True)
-        for entry in os.scandir(folder.path):
-            if entry.name.startswith(PARTIAL_PREFIX):
-                path = Path(entry.path)
-                if _mtime_ns(path) / 1e9 < now_s - partial_age_s:
-                    path.unlink(missing_ok=True)
+        remove_partial(folder.path, before_s=now_s - partial_age_s)
         return num_deleted
 
 
