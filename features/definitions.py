@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
-from features.durable import PARTIAL_AGE_S, lock, remove_partial, write_durably
+from features.durable import PARTIAL_AGE_S, lock, remove_partial, sync_folder, write_durably
 from features.history import COUNTS, RATES
 from features.lean import lean_imports
 from features.tables import TIME
@@ -201,6 +201,8 @@ def _apply(root: Path, folder: Path) -> None:
         database.execute("PRAGMA journal_mode = WAL")  # Readers never wait for the pusher.
     finally:
         database.close()
+    for name in ("registry.db", "online.db"):  # Feast syncs nothing.
+        sync_folder(folder / name)
     write_durably(stamp, wanted.encode())
 
 
