@@ -67,10 +67,16 @@ def query(root: Path, sql: str, as_of: datetime | None = None) -> pa.Table:
 
 
 def connect_store(
-    store: OfflineStore, *, root: Path, as_of: datetime | None, memory_mb: int | None = None
+    store: OfflineStore,
+    *,
+    root: Path,
+    as_of: datetime | None,
+    memory_mb: int | None = None,
+    only_raw: bool = False,
 ) -> duckdb.DuckDBPyConnection:
     """The same as `connect` over a given store; `memory_mb` is what DuckDB may use before it turns
-    to temporary files (None: 80 % of the machine's).
+    to temporary files (None: 80 % of the machine's). With `only_raw` there are none but the raw
+    views: each that is made looks into every file.
 
     Beside the views there are raw_shown and raw_reactions, which hold the same facts, some of them
     several times, and cost less where that does not matter; raw_reactions without those that are
@@ -103,16 +109,18 @@ def connect_store(
             f"CREATE VIEW {raw} AS"
             f" SELECT * FROM (SELECT * FROM stored_{kind} {until}) AS {kind} {kept}"
         )
-    for kind in ("shown", "verdicts"):
-        connection.execute(f"CREATE VIEW {kind} AS {_once(kind, _RAW[kind])}")
+    connection.execute(f"CREATE VIEW verdicts AS {_once('verdicts', _RAW['verdicts'])}")
     connection.execute(f"CREATE TABLE quarantine AS {standing_sql('verdicts')}")
     (num_quarantined,) = connection.sql("SELECT count(*) FROM quarantine").fetchall()[0]
     judged = judged_sql if num_quarantined else trusted_sql
-    connection.execute(f"CREATE VIEW reactions AS {judged(_once('reactions', 'all_reactions'))}")
     connection.execute(
         "CREATE VIEW raw_reactions AS SELECT * EXCLUDE (quarantined)"
         f" FROM ({judged('SELECT * FROM all_reactions')}) WHERE NOT quarantined"
     )
+    if only_raw:
+        return connection
+    connection.execute(f"CREATE VIEW shown AS {_once('shown', _RAW['shown'])}")
+    connection.execute(f"CREATE VIEW reactions AS {judged(_once('reactions', 'all_reactions'))}")
     for kind in ("erasures", "dead_letters"):
         stored = f"(SELECT * FROM stored_{kind} {until})"
         connection.execute(f"CREATE VIEW {kind} AS {_once(kind, stored)}")

@@ -36,7 +36,7 @@ from streams.writer import Trace, Writer
 
 logger = logging.getLogger(__name__)
 
-PUSH_INTERVAL_S = 0.3
+PUSH_INTERVAL_S = 0.2
 """Between two pushes of online features."""
 GUARD_INTERVAL_S = 10.0
 """Between two looks of the guard; after a slow one it rests GUARD_REST times as long."""

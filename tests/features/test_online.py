@@ -98,7 +98,7 @@ def test_an_erased_user_is_served_as_unknown_to_us(config, store):
     assert set(row.values()) == {None}
 
 
-def test_a_slow_push_is_followed_by_a_rest(config):
+def test_two_slow_pushes_are_followed_by_a_rest_and_one_alone_is_not(config):
     now = [0.0]
 
     def clock():
@@ -106,9 +106,10 @@ def test_a_slow_push_is_followed_by_a_rest(config):
         return now[0]
 
     store = FactStore(config, clock=clock)
+    for response_id in ("p", "q"):
+        store.append(facts_of([shown(response_id)]))
+        assert store.push() == 2
     store.append(facts_of([shown("r")]))
-    assert store.push() == 2
-    store.append(facts_of([shown("q")]))
     assert store.push() == 0
     now[0] += 60
     assert store.push() == 2
