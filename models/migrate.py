@@ -4,6 +4,8 @@ The migrations are found as the package `migrations`, so it works from any folde
 """
 
 import importlib.util
+import sqlite3
+import time
 from pathlib import Path
 
 from alembic import command
@@ -13,6 +15,7 @@ from sqlalchemy import Connection, text
 
 from models.database import (
     BEGIN,
+    BUSY_TIMEOUT_S,
     Database,
     checked_url,
     make_engine,
@@ -24,6 +27,8 @@ from models.errors import SchemaMismatch
 
 MIGRATION_LOCK = 0x726C7566
 """Key of PostgreSQL's advisory lock: "rluf" in ASCII. Any number that no other program uses."""
+BUSY_PAUSE_S = 0.02
+"""Between two attempts where SQLite does not wait by itself."""
 
 
 def migrate(url: str, revision: str = "head") -> str:
@@ -41,8 +46,7 @@ def migrate(url: str, revision: str = "head") -> str:
     try:
         with translated_faults(parsed), engine.connect() as connection:
             if file is not None:
-                # Kept in the file: readers go on while one writes. It cannot be set in BEGIN.
-                connection.connection.cursor().execute("PRAGMA journal_mode = WAL")
+                _keep_a_log(connection)
             connection = connection.execution_options(**{BEGIN: "BEGIN IMMEDIATE"})
             with connection.begin():
                 if file is None:
@@ -118,6 +122,26 @@ def configuration(connection: Connection | None = None) -> Config:
     )
     config.attributes["connection"] = connection
     return config
+
+
+def _keep_a_log(connection: Connection) -> None:
+    """Have SQLite log what is written, so that readers go on meanwhile: the file remembers it.
+
+    It cannot be set in BEGIN, and while another process writes, SQLite does not wait as it does
+    elsewhere but says at once that the database is locked.
+    """
+    cursor = connection.connection.cursor()
+    until = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as fault:
+            is_busy = fault.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not is_busy or time.monotonic() >= until:
+                raise
+            time.sleep(BUSY_PAUSE_S)
+        else:
+            return
 
 
 def _move(connection: Connection, revision: str) -> None:

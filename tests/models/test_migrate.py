@@ -5,8 +5,11 @@ code with the tables in the database; databases that are empty, older, newer and
 """
 
 import os
+import sqlite3
 import subprocess
 import sys
+import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -122,6 +125,21 @@ def test_it_works_from_any_folder_and_with_odd_names(tmp_path: Path, opened: Ope
 def test_processes_that_migrate_at_once_wait_for_each_other(home: Path, crowd: Crowd) -> None:
     url = sqlite_url(home / "registry.db")
     assert crowd.run(migrate_at_once, lambda _: (url,)) == [SCHEMA] * SIZE
+
+
+def test_it_waits_for_whoever_writes_a_file_that_keeps_no_log_yet(home: Path) -> None:
+    """SQLite itself does not: it says at once that the database is locked."""
+    file = home / "registry.db"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(file, isolation_level=None, check_same_thread=False)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        writer.execute("CREATE TABLE passing (x)")
+        end = threading.Timer(0.5, writer.execute, ["ROLLBACK"])
+        end.start()
+        assert migrate(sqlite_url(file)) == SCHEMA
+        end.join()
+    with closing(sqlite3.connect(file)) as reader:
+        assert reader.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
 def test_readers_do_not_wait_for_a_writer_on_sqlite(sqlite: str, opened: Opened) -> None:
