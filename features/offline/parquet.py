@@ -302,12 +302,15 @@ def _pieces(paths: Sequence[Path], columns: Sequence[str] | None = None) -> Iter
 def _gathered(pieces: Iterable[pa.Table]) -> Iterator[pa.Table]:
     """The same rows in larger tables, each fit for one row group."""
     group: list[pa.Table] = []
+    num_rows = num_bytes = 0
     for rows in pieces:
         group.append(rows)
-        is_full = sum(each.num_rows for each in group) >= GROUP_ROWS_MIN
-        if is_full or sum(each.nbytes for each in group) >= GROUP_BYTES_MAX:
+        num_rows += rows.num_rows
+        num_bytes += rows.nbytes
+        if num_rows >= GROUP_ROWS_MIN or num_bytes >= GROUP_BYTES_MAX:
             yield pa.concat_tables(group, promote_options="default")
             group = []
+            num_rows = num_bytes = 0
     if group:
         yield pa.concat_tables(group, promote_options="default")
 
