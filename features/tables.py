@@ -13,9 +13,12 @@ from streams.events import DeadLetter, Erasure, GuardVerdict, Reaction, Shown
 Kind: TypeAlias = Literal["shown", "reactions", "erasures", "verdicts", "dead_letters"]
 Fact: TypeAlias = Shown | Reaction | Erasure | GuardVerdict | DeadLetter
 
-VERSION = b"2"
+VERSION = b"3"
 """Version of these columns, kept in every file's metadata under VERSION_KEY. Files of version 1
-lack `network` of a reaction; whoever reads takes what a file lacks for NULL."""
+lack `network` of a reaction, files before version 3 the aliases and `client_id` of an exposure;
+whoever reads takes what a file lacks for NULL."""
+AS_JSON: frozenset[str] = frozenset({"messages", "user_aliases", "response_aliases"})
+"""Columns that hold a list as JSON; aliases are NULL where there are none."""
 VERSION_KEY = b"rluf.version"
 
 TIME = pa.timestamp("us", "UTC")
@@ -39,6 +42,9 @@ _COLUMNS: dict[Kind, dict[str, pa.DataType]] = {
         "language": pa.string(),
         "learnable": pa.bool_(),
         "logprob": pa.float64(),
+        "user_aliases": pa.string(),  # JSON list; NULL: none
+        "response_aliases": pa.string(),  # JSON list; NULL: none
+        "client_id": pa.string(),
         "occurred_at": TIME,
         "known_at": TIME,
     },
@@ -123,8 +129,10 @@ def empty_sql(kind: Kind) -> str:
 
 
 def _getter(kind: Kind, column: str) -> Callable[[Fact], object]:
-    if kind == "shown" and column == "messages":
-        encode = msgspec.json.Encoder().encode
-        get = attrgetter(column)
+    get = attrgetter(column)
+    if column not in AS_JSON:
+        return get
+    encode = msgspec.json.Encoder().encode
+    if column == "messages":
         return lambda fact: encode(get(fact))
-    return attrgetter(column)
+    return lambda fact: encode(names) if (names := get(fact)) else None

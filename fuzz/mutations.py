@@ -60,7 +60,16 @@ TOKENS: tuple[bytes, ...] = (
 FIELDS: tuple[bytes, ...] = (
     *(b"id", b"source", b"time", b"specversion", b"type", b"data", b"subject", b"partitionkey"),
     *(b"response_id", b"user_id", b"signal", b"action", b"messages", b"response", b"turn"),
-    *(b"propensity", b"logprob", b"policy", b"learnable", b"role", b"content", b"network"),
+    *(
+        b"propensity",
+        b"logprob",
+        b"policy",
+        b"learnable",
+        b"client_id",
+        b"role",
+        b"content",
+        b"network",
+    ),
     *(b"since", b"rule", b"rule_version", b"evidence", b"mood", b"", b"data\\u0061"),
 )
 TYPES = tuple(name.encode() for name in (SHOWN_TYPE, REACTION_TYPE, ERASURE_TYPE, VERDICT_TYPE))

@@ -206,7 +206,8 @@ def _check_time(occurred_at: datetime, known_at: datetime, config: StreamsConfig
 def _shown_of(
     event_id: str, source: str, shown: ShownData, occurred_at: datetime, known_at: datetime
 ) -> Shown:
-    if any(text.isspace() for text in (shown.response_id, shown.conversation_id, shown.policy)):
+    ids = (shown.response_id, shown.conversation_id, shown.policy)
+    if any(map(str.isspace, (*ids, *shown.user_aliases, *shown.response_aliases))):
         raise _blank_id()
     return Shown(
         id=event_id,
@@ -225,6 +226,9 @@ def _shown_of(
         language=shown.language or "",
         learnable=shown.learnable,
         logprob=shown.logprob,
+        user_aliases=shown.user_aliases,
+        response_aliases=shown.response_aliases,
+        client_id=shown.client_id or "",
         occurred_at=occurred_at,
         known_at=known_at,
     )
@@ -323,7 +327,13 @@ def _shown_data(event: Shown) -> dict[str, object]:
         "language": event.language,
         "learnable": event.learnable,
     }
-    return data if event.logprob is None else data | {"logprob": event.logprob}
+    optional: dict[str, object] = {
+        "logprob": event.logprob,
+        "user_aliases": event.user_aliases or None,
+        "response_aliases": event.response_aliases or None,
+        "client_id": event.client_id or None,
+    }
+    return data | {name: value for name, value in optional.items() if value is not None}
 
 
 def _reaction_data(event: Reaction) -> dict[str, object]:

@@ -50,6 +50,13 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """False: must never be learned from."""
     logprob: float | None = None
     """Log-probability of the response under the policy that wrote it, in nats, if known."""
+    user_aliases: tuple[str, ...] = ()
+    """Other names of this user: a reaction under one of them is the user's."""
+    response_aliases: tuple[str, ...] = ()
+    """Other names of this response, such as a front end's message id: a reaction may give one."""
+    client_id: str = ""
+    """Name of the API key that asked, if any: a reaction that comes by the same key and names no
+    user is the user's. The same as `user_id` where the request named nobody."""
     occurred_at: datetime
     known_at: datetime
 

@@ -29,7 +29,7 @@ Document = dict[str, Any]
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 ASYNCAPI = "3.0.0"
-CONTRACT_VERSION = "1.1.0"
+CONTRACT_VERSION = "1.2.0"
 """Of the event contract: the second number grows with each field or type that is added."""
 
 WIRES: dict[str, tuple[type[Envelope], str]] = {

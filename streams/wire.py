@@ -23,10 +23,13 @@ ID_CHARS_MAX = 512
 NAME_CHARS_MAX = 256
 """Longest role, signal, arm, experiment, surface or language taken in, in characters."""
 TURN_MAX = 2**31 - 1
+ALIASES_MAX = 16
+"""Most other names of one user or response."""
 EVIDENCE_CHARS_MAX = 4_096
 """Longest evidence of a verdict taken in, in characters."""
 
 Id: TypeAlias = Annotated[str, Meta(min_length=1, max_length=ID_CHARS_MAX)]
+Aliases: TypeAlias = Annotated[tuple[Id, ...], Meta(max_length=ALIASES_MAX)]
 Name: TypeAlias = Annotated[str, Meta(max_length=NAME_CHARS_MAX)]
 AwareTime: TypeAlias = Annotated[datetime, Meta(tz=True)]
 Propensity: TypeAlias = Annotated[float, Meta(gt=0.0, le=1.0)]
@@ -54,6 +57,9 @@ class ShownData(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     language: Name | None = None
     learnable: bool = True
     logprob: Logprob | None = None
+    user_aliases: Aliases = ()
+    response_aliases: Aliases = ()
+    client_id: Annotated[str, Meta(max_length=ID_CHARS_MAX)] | None = None
 
 
 class ReactionData(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -5,11 +5,12 @@ Method: one small history through each row of OFFLINE_STORES.
 
 from collections import Counter
 
+import msgspec
 import pytest
 
 from features.config import FeaturesConfig
 from features.offline import OFFLINE_STORES
-from features.tables import SCHEMAS
+from features.tables import AS_JSON, SCHEMAS
 from features.views import connect_store
 from tests.features.histories import (
     at,
@@ -48,14 +49,18 @@ def test_an_empty_store_has_the_right_columns(config, store, kind):
 
 def test_what_is_appended_is_read_with_every_value(config, store):
     tap = reaction("r", "add", 5, network="n-1")
-    facts = facts_of([shown("r"), tap, erasure("v", 0), verdict("w"), dead_letter(7)])
+    named = {"user_aliases": ("v", "w"), "response_aliases": ("m-1",), "client_id": "k-1"}
+    seen = shown("r", **named)
+    facts = facts_of([seen, tap, erasure("v", 0), verdict("w"), dead_letter(7)])
     store.append(facts)
     with connect_store(store, root=config.root, as_of=None) as connection:
         for kind in SCHEMAS:
             (row,) = store.scan(connection, kind, as_of=None).to_arrow_table().to_pylist()
             (fact,) = getattr(facts, kind)
             for name in SCHEMAS[kind].names:
-                if name != "messages":
+                if name in AS_JSON:
+                    assert row[name] == msgspec.json.encode(getattr(fact, name)).decode(), name
+                else:
                     assert row[name] == getattr(fact, name), (kind, name)
 
 

@@ -111,6 +111,10 @@ HOSTILE: list[tuple[str, bytes | None, str]] = [
     ("propensity 2", shown_with(propensity=2.0), "bad_value"),
     ("float overflow", shown_with().replace(b'"hello"', b'"x","propensity":1e999'), "bad_value"),
     ("positive logprob", shown_with(logprob=0.5), "bad_value"),
+    ("blank alias of a user", shown_with(user_aliases=["u-1", " "]), "empty_id"),
+    ("blank alias of a response", shown_with(response_aliases=["\t"]), "empty_id"),
+    ("too many aliases", shown_with(user_aliases=["u"] * 17), "bad_value"),
+    ("aliases that are no list", shown_with(response_aliases="m-1"), "wrong_type"),
     ("empty role", shown_with(messages=[{"role": "", "content": ""}]), "bad_value"),
     ("no timezone", envelope_bytes(time="2025-11-24T11:59:58"), "bad_value"),
     ("no time at all", envelope_bytes(time="yesterday"), "bad_value"),
@@ -165,7 +169,10 @@ def test_a_reason_that_is_not_listed_is_our_own_mistake():
         BadEvent("whatever", "no such reason")
 
 
-@pytest.mark.parametrize("event", [shown(), shown(messages=(), logprob=None), reaction()])
+NAMED = shown(user_aliases=("u-9b", "u-9c"), response_aliases=("m-1",), client_id="k-1")
+
+
+@pytest.mark.parametrize("event", [shown(), NAMED, shown(messages=(), logprob=None), reaction()])
 def test_what_is_encoded_decodes_to_the_same_event(event):
     assert decode(encode(event), known_at=KNOWN_AT) == event
 
@@ -404,6 +411,9 @@ TEXTS = st.text(min_size=1, max_size=40).filter(lambda text: not text.isspace())
         response=st.text(),
         propensity=st.floats(0.0, 1.0, exclude_min=True),
         logprob=st.none() | st.floats(-1e6, 0.0),
+        user_aliases=st.lists(TEXTS, max_size=3).map(tuple),
+        response_aliases=st.lists(TEXTS, max_size=3).map(tuple),
+        client_id=st.just("") | TEXTS,
         learnable=st.booleans(),
         occurred_at=st.datetimes(
             datetime(2000, 1, 1), KNOWN_AT.replace(tzinfo=None), timezones=st.just(UTC)
