@@ -8,9 +8,8 @@ server), the log-probability of each reply, and pieces as they are made.
 # N replies of one batch, P prompt tokens, T reply tokens, V vocabulary
 
 import inspect
-import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -25,6 +24,16 @@ from transformers import (
 
 from models.card import ModelCardFacts, write_card
 from models.chat import Chat
+from models.sampling import (
+    Dials,
+    Drawn,
+    draw_tokens,
+    left_pad,
+    likeliest,
+    make_draws,
+    penalise,
+)
+from models.spelling import Speller, SpeltToken
 
 FinishReason: TypeAlias = Literal["stop", "length"]
 
@@ -55,23 +64,17 @@ class Reply:
     token_ids: tuple[int, ...] = ()
     """The tokens as sampled. A text may have many spellings in tokens, so log-probabilities under
     another model are taken of these, not of the text."""
+    spelt: tuple[SpeltToken, ...] = ()
+    """Each token with its spelling, where log-probabilities were asked for."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dials:
-    """How to sample. Temperature 0 takes the likeliest token."""
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of a reply's text, as soon as it is sure."""
 
-    max_new_tokens: int
-    temperature: float
-    top_p: float
-
-    def __post_init__(self) -> None:
-        if self.max_new_tokens < 1:
-            raise ValueError(f"max_new_tokens must be at least 1, got {self.max_new_tokens}")
-        if not self.temperature >= 0 or math.isinf(self.temperature):
-            raise ValueError(f"temperature must be 0 or more, got {self.temperature}")
-        if not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p must be in (0, 1], got {self.top_p}")
+    text: str
+    spelt: tuple[SpeltToken, ...] = ()
+    """Its tokens, where log-probabilities were asked for."""
 
 
 class Policy:
@@ -88,6 +91,7 @@ class Policy:
         self._eos_ids = _end_tokens(model, tokenizer)
         self._pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
         self._accepts = frozenset(inspect.signature(model.forward).parameters)
+        self._speller = Speller(tokenizer)
 
     @classmethod
     def from_pretrained(cls, name_or_path: str | Path, *, device: str = "cpu") -> "Policy":
@@ -123,7 +127,7 @@ class Policy:
         """
         dials = Dials(max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p)
         prompts = [self._prompt_ids(chat, dials.max_new_tokens) for chat in chats]
-        draws_NT = _draws(len(prompts), dials, seed)
+        draws_NT = make_draws(len(prompts), max_new_tokens, seed)
         replies: dict[int, Reply] = {}
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # Little padding.
         for start in range(0, len(order), batch_size):
@@ -142,9 +146,9 @@ class Policy:
         """
         sampled: list[tuple[list[int], list[float]]] = [([], []) for _ in prompts]
         for step in self._steps(list(prompts), draws_NT, dials):
-            for row, token, logp in step:
-                sampled[row][0].append(token)
-                sampled[row][1].append(logp)
+            for drawn in step:
+                sampled[drawn.row][0].append(drawn.token)
+                sampled[drawn.row][1].append(drawn.logprob)
         return sampled
 
     def prompt_tokens(self, chat: Chat) -> int:
@@ -162,21 +166,54 @@ class Policy:
     ) -> Iterator[str | Reply]:
         """Samples one reply in pieces of text that together are its text, then gives the Reply."""
         dials = Dials(max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p)
-        prompt = self._prompt_ids(chat, dials.max_new_tokens)
-        tokens: list[int] = []
-        total, sent = 0.0, 0
-        for step in self._steps([prompt], _draws(1, dials, seed), dials):
-            for _, token, logprob in step:
-                tokens.append(token)
-                total += logprob
-            text = self._text(tokens)
-            if len(text) > sent and not text.endswith(INCOMPLETE):
-                yield text[sent:]
-                sent = len(text)
-        reply = self._finished(prompt, tokens, total)
-        if len(reply.text) > sent:
-            yield reply.text[sent:]
-        yield reply
+        seeds = None if seed is None else [seed]
+        for step in self.generate([chat], dials, seeds, in_pieces=True):
+            for _, made in step:
+                yield made.text if isinstance(made, Piece) else made
+
+    def generate(
+        self,
+        chats: Sequence[Chat],
+        dials: Dials,
+        seeds: Sequence[int] | None,
+        *,
+        in_pieces: bool = False,
+        with_logprobs: bool = False,
+        left: Collection[int] = frozenset(),
+    ) -> Iterator[list[tuple[int, Piece | Reply]]]:
+        """Samples one reply to each chat, all at once; yields after each token what is ready.
+
+        That is, as (row, what): pieces of text, where asked for, and each Reply as soon as it is at
+        its end. Rows that the caller puts into `left` meanwhile are generated no further; what the
+        others draw does not depend on it.
+        """
+        prompts = [self._prompt_ids(chat, dials.max_new_tokens) for chat in chats]
+        draws_NT = make_draws(len(prompts), dials.max_new_tokens, seeds)
+        said: list[list[Drawn]] = [[] for _ in prompts]
+        sent = [(0, 0)] * len(prompts)  # Characters, tokens.
+        for step in self._steps(prompts, draws_NT, dials, left):
+            ready: list[tuple[int, Piece | Reply]] = []
+            for drawn in step:
+                row, so_far = drawn.row, said[drawn.row]
+                so_far.append(drawn)
+                is_over = drawn.token in self._eos_ids or len(so_far) == dials.max_new_tokens
+                text = self._text([d.token for d in so_far]) if in_pieces else ""
+                num_chars, num_tokens = sent[row]
+                if len(text) > num_chars and (is_over or not text.endswith(INCOMPLETE)):
+                    spelt = self._spell(so_far, num_tokens) if with_logprobs else ()
+                    ready.append((row, Piece(text[num_chars:], spelt)))
+                    sent[row] = (len(text), len(so_far))
+                if is_over:
+                    tokens, logps = [d.token for d in so_far], [d.logprob for d in so_far]
+                    reply = self._finished(prompts[row], tokens, sum(logps))
+                    if with_logprobs:
+                        reply = replace(reply, spelt=self._spell(so_far, 0))
+                    ready.append((row, reply))
+            yield ready
+
+    def _spell(self, said: Sequence[Drawn], start: int) -> tuple[SpeltToken, ...]:
+        before = [drawn.token for drawn in said[:start]]
+        return tuple(self._speller.spell(before, said[start:]))
 
     @torch.no_grad()
     def log_probs(
@@ -237,30 +274,50 @@ class Policy:
 
     @torch.inference_mode()
     def _steps(
-        self, prompts: list[list[int]], draws_NT: Tensor, dials: Dials
-    ) -> Iterator[list[tuple[int, int, float]]]:
-        """Yields, for each step, (row, token, log p) of the rows that have not ended yet."""
+        self,
+        prompts: list[list[int]],
+        draws_NT: Tensor,
+        dials: Dials,
+        left: Collection[int] = frozenset(),
+    ) -> Iterator[list[Drawn]]:
+        """Yields, for each step, the tokens of the rows that have not ended yet.
+
+        Rows in `left`, which may grow meanwhile, draw no further.
+        """
         device = self.model.device
-        input_NP, mask_NP = _left_pad(prompts, self._pad_id, device)
+        input_NP, mask_NP = left_pad(prompts, self._pad_id, device)
         position_N = mask_NP.sum(-1)
         inputs = self._inputs(input_NP, mask_NP, (mask_NP.cumsum(-1) - 1).clamp(min=0))
         cache = None
         active = list(range(len(prompts)))
         eos = torch.tensor(sorted(self._eos_ids), device=device)
+        counts_NV: Tensor | None = None
         for draw_N in draws_NT.to(device).T:
             out = self.model(**inputs, past_key_values=cache, use_cache=True)
             cache = out.past_key_values
             logits_NV = out.logits[:, -1].float()
-            tokens_N = _sample(logits_NV, draw_N[active], dials)
-            logps_N = logits_NV.log_softmax(-1).gather(-1, tokens_N[:, None])[:, 0]
-            yield list(zip(active, tokens_N.tolist(), logps_N.tolist(), strict=True))
-            kept = (~torch.isin(tokens_N, eos)).nonzero()[:, 0]
+            wanted_NV = logits_NV
+            if dials.has_penalties:
+                counts_NV = torch.zeros_like(logits_NV) if counts_NV is None else counts_NV
+                wanted_NV = penalise(logits_NV, counts_NV, dials)
+            tokens_N = draw_tokens(wanted_NV, draw_N[active], dials)
+            logp_NV = logits_NV.log_softmax(-1)
+            logps_N = logp_NV.gather(-1, tokens_N[:, None])[:, 0]
+            top = likeliest(logp_NV, dials.num_top)
+            yield list(map(Drawn, active, tokens_N.tolist(), logps_N.tolist(), top))
+            is_kept_N = ~torch.isin(tokens_N, eos)
+            if left:
+                is_kept_N &= torch.tensor([row not in left for row in active], device=device)
+            kept = is_kept_N.nonzero()[:, 0]
             if len(kept) == 0:
                 return
+            if counts_NV is not None:
+                counts_NV.scatter_add_(-1, tokens_N[:, None], torch.ones_like(counts_NV[:, :1]))
             if len(kept) < len(active):
                 cache.batch_select_indices(kept)
                 mask_NP, position_N = mask_NP[kept], position_N[kept]
                 tokens_N = tokens_N[kept]
+                counts_NV = None if counts_NV is None else counts_NV[kept]
                 active = [active[i] for i in kept.tolist()]
             mask_NP = torch.cat([mask_NP, mask_NP.new_ones(len(active), 1)], dim=1)
             inputs = self._inputs(tokens_N[:, None], mask_NP, position_N[:, None])
@@ -274,7 +331,7 @@ class Policy:
 
     def _log_probs_of_batch(self, rows: list[tuple[list[int], list[int]]]) -> Tensor:
         longest = max(len(reply) for _, reply in rows)
-        input_NP, mask_NP = _left_pad(
+        input_NP, mask_NP = left_pad(
             [prompt + reply for prompt, reply in rows], self._pad_id, self.model.device
         )
         inputs = self._inputs(input_NP, mask_NP, (mask_NP.cumsum(-1) - 1).clamp(min=0))
@@ -294,53 +351,3 @@ def _end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> f
     declared = model.generation_config.eos_token_id if model.generation_config else None
     ids = declared if isinstance(declared, list) else [declared]
     return frozenset(int(i) for i in [*ids, tokenizer.eos_token_id] if i is not None)
-
-
-def _draws(num_rows: int, dials: Dials, seed: int | Sequence[int] | None) -> Tensor:
-    """Returns draws_NT, float64 uniform in [0, 1): all the chance that a call will need."""
-    generator = torch.Generator()
-    shape = (num_rows, dials.max_new_tokens)
-    if seed is None:
-        generator.seed()
-        return torch.rand(shape, generator=generator, dtype=torch.float64)
-    if isinstance(seed, int):
-        generator.manual_seed(seed)
-        return torch.rand(shape, generator=generator, dtype=torch.float64)
-    if len(seed) != num_rows:
-        raise ValueError(f"{num_rows} chats need {num_rows} seeds, got {len(seed)}")
-    return torch.stack(
-        [
-            torch.rand(shape[1], generator=generator.manual_seed(s), dtype=torch.float64)
-            for s in seed
-        ]
-    )
-
-
-def _left_pad(rows: list[list[int]], pad_id: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Returns ids_NP and mask_NP, int64, padded on the left: all rows end in the same column."""
-    width = max(map(len, rows))
-    ids = torch.tensor([[pad_id] * (width - len(row)) + row for row in rows], device=device)
-    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=device)
-    return ids, mask
-
-
-def _sample(logits_NV: Tensor, draw_N: Tensor, dials: Dials) -> Tensor:
-    """Returns tokens_N, int64: the inverse of the cumulative distribution at each row's draw."""
-    if dials.temperature == 0:
-        return logits_NV.argmax(-1)
-    p_NV = (logits_NV / dials.temperature).softmax(-1)
-    if dials.top_p < 1:
-        p_NV = _nucleus(p_NV, dials.top_p)
-    cumulative_NV = p_NV.double().cumsum(-1)
-    target_N1 = draw_N[:, None] * cumulative_NV[:, -1:]
-    # right=True: a draw of exactly 0 must not choose a token of probability 0.
-    return torch.searchsorted(cumulative_NV, target_N1, right=True)[:, 0].clamp(
-        max=logits_NV.shape[-1] - 1
-    )
-
-
-def _nucleus(p_NV: Tensor, top_p: float) -> Tensor:
-    """Zeroes all but the smallest set of tokens whose mass reaches top_p (Holtzman et al. 2020)."""
-    sorted_NV, order_NV = p_NV.sort(-1, descending=True)
-    sorted_NV[sorted_NV.cumsum(-1) - sorted_NV >= top_p] = 0
-    return torch.zeros_like(p_NV).scatter(-1, order_NV, sorted_NV)

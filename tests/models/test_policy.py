@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from models.card import ModelCardFacts
-from models.policy import Dials, Policy, Reply, _nucleus, _sample
+from models.policy import Policy, Reply
+from models.sampling import Dials, Drawn, draw_tokens, keep_nucleus
 from tests.tiny_policy import CONTEXT_TOKENS, ask, byte_tokenizer, gpt2, llama
 
 CHATS = [ask("hi"), ask("a much longer question"), ask("?"), ask("how are you"), ask("x" * 40)]
@@ -102,10 +103,10 @@ class Says(Policy):
 
     said: bytes = b""
 
-    def _steps(self, prompts, draws_NT, dials) -> Iterator[list[tuple[int, int, float]]]:
+    def _steps(self, prompts, draws_NT, dials, left=()) -> Iterator[list[Drawn]]:
         text = self.tokenizer(self.said.decode(), add_special_tokens=False)["input_ids"]
         for token in [*text, self.tokenizer.eos_token_id]:
-            yield [(0, token, -1.0)]
+            yield [Drawn(0, token, -1.0)]
 
 
 def test_a_streamed_piece_never_holds_half_a_character():
@@ -138,7 +139,7 @@ def test_rows_that_end_early_leave_the_others_as_they_are():
     assert [r.token_ids for r in together] == [r.token_ids for r in alone]
 
 
-def test_temperature_zero_takes_the_likeliest_token_and_so_does_a_tiny_nucleus(policy):
+def test_temperature_zero_takes_the_likeliest_token_and_so_does_a_tinykeep_nucleus(policy):
     greedy = policy.reply(CHATS, max_new_tokens=8, temperature=0.0)
     nucleus = policy.reply(CHATS, max_new_tokens=8, top_p=1e-6, seed=9)
     assert [r.token_ids for r in greedy] == [r.token_ids for r in nucleus]
@@ -148,22 +149,22 @@ def test_tokens_are_drawn_in_proportion_to_their_probabilities():
     p = torch.tensor([0.5, 0.0, 0.125, 0.375])
     draws = (torch.arange(800, dtype=torch.float64) + 0.5) / 800  # An even grid: counts are exact.
     dials = Dials(max_new_tokens=1, temperature=1.0, top_p=1.0)
-    tokens = _sample(p.log().expand(800, 4), draws, dials)
+    tokens = draw_tokens(p.log().expand(800, 4), draws, dials)
     assert tokens.bincount(minlength=4).tolist() == [400, 0, 100, 300]
 
 
 def test_the_extreme_draws_choose_possible_tokens():
     logits = torch.tensor([[-torch.inf, 0.0, -torch.inf]]).expand(2, 3)
     draws = torch.tensor([0.0, 1 - 2**-53], dtype=torch.float64)
-    tokens = _sample(logits, draws, Dials(max_new_tokens=1, temperature=1.0, top_p=1.0))
+    tokens = draw_tokens(logits, draws, Dials(max_new_tokens=1, temperature=1.0, top_p=1.0))
     assert tokens.tolist() == [1, 1]
 
 
 def test_the_nucleus_is_the_smallest_set_that_reaches_the_mass():
     p = torch.tensor([[0.5, 0.3, 0.2]])
-    assert (_nucleus(p, 0.5) > 0).tolist() == [[True, False, False]]
-    assert (_nucleus(p, 0.51) > 0).tolist() == [[True, True, False]]
-    assert (_nucleus(p, 0.9) > 0).tolist() == [[True, True, True]]
+    assert (keep_nucleus(p, 0.5) > 0).tolist() == [[True, False, False]]
+    assert (keep_nucleus(p, 0.51) > 0).tolist() == [[True, True, False]]
+    assert (keep_nucleus(p, 0.9) > 0).tolist() == [[True, True, True]]
 
 
 def test_a_prompt_too_long_loses_its_oldest_tokens(policy):
@@ -199,7 +200,7 @@ def test_no_chats_give_no_replies(policy):
 
 @pytest.mark.parametrize(
     "dials",
-    [{"max_new_tokens": 0}, {"temperature": -0.1}, {"top_p": 0.0}, {"top_p": 1.5}, {"seed": [1]}],
+    [{"max_new_tokens": 0}, {"temperature": -0.1}, {"top_p": -0.1}, {"top_p": 1.5}, {"seed": [1]}],
 )
 def test_impossible_dials_are_refused(policy, dials):
     with pytest.raises(ValueError, match=r"must be|need"):

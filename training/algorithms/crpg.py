@@ -28,7 +28,8 @@ from transformers import (
 from trl import RLOOConfig, RLOOTrainer
 
 from models.chat import Chat
-from models.policy import Dials, Policy
+from models.policy import Policy
+from models.sampling import Dials
 from training.algorithms.base import Checkpoint, Improvement, Step, Task
 from training.config import PolicyConfig
 from training.mixture import Mixture, Scores, kl_gate, mix, next_multiplier
