@@ -7,6 +7,7 @@ having waited. Nothing here is done at import.
 
 import json
 import math
+import re
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -39,6 +40,9 @@ BUSY_TIMEOUT_S = 30.0
 """How long a writer waits for another one on SQLite. Ours last milliseconds."""
 
 BEGIN_ADVICE = "run `rluf migrate`, or, where there was one, put it back from a backup"
+
+CREDENTIALS = re.compile(r".*@", re.DOTALL)
+"""What may be a user and a password in a text that is no URL."""
 
 BEGIN = "rluf_begin"
 """Execution option holding the statement that opens a transaction on SQLite."""
@@ -149,7 +153,8 @@ def checked_url(url: str) -> URL:
         parsed = make_url(url)
     except ArgumentError:
         raise ValueError(
-            f"{url!r} is no database URL; the registry is sqlite:///FILE or postgresql+psycopg://…"
+            f"{CREDENTIALS.sub('***@', url)!r} is no database URL; the registry is"
+            " sqlite:///FILE or postgresql+psycopg://…"
         ) from None
     if parsed.drivername == "sqlite":
         if parsed.database in (None, "", ":memory:"):

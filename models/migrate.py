@@ -1,11 +1,14 @@
 """Bring a database to the registry's schema with Alembic, without any configuration file.
 
-The migrations are found as the package `migrations`, so it works from any folder.
+The migrations are found as the package `migrations`, so it works from any folder. Alembic alone
+(alembic.ini, migrations/env.py) takes the same road.
 """
 
 import importlib.util
 import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from alembic import command
@@ -38,6 +41,18 @@ def migrate(url: str, revision: str = "head") -> str:
     wait for each other. Raises SchemaMismatch where the database is newer than this program,
     Unavailable where it does not answer, and as such CorruptRegistry.
     """
+    with exclusively(url) as connection:
+        _move(connection, revision)
+        return schema_of(connection) or "base"
+
+
+@contextmanager
+def exclusively(url: str) -> Iterator[Connection]:
+    """Give a connection in a transaction during which nobody else migrates; commit at the end.
+
+    A SQLite file and its folder are made where missing. Raises ValueError where the URL names no
+    registry, Unavailable, and as such CorruptRegistry.
+    """
     parsed = checked_url(url)
     file = sqlite_file(parsed)
     if file is not None:
@@ -52,8 +67,7 @@ def migrate(url: str, revision: str = "head") -> str:
                 if file is None:
                     lock = text("SELECT pg_advisory_xact_lock(:key)")
                     connection.execute(lock, {"key": MIGRATION_LOCK})
-                _move(connection, revision)
-                return schema_of(connection) or "base"
+                yield connection
     finally:
         engine.dispose()
 

@@ -37,9 +37,6 @@ APPEND_ONLY = (
     "snapshots",
 )
 
-JOBS_TABLE = "apscheduler_jobs"
-"""Made and owned by APScheduler in the same database; no migration may touch it."""
-
 
 class UtcDateTime(TypeDecorator[datetime]):
     """An aware time in UTC on every backend; SQLite forgets the zone, so it is put back here."""

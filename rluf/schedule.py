@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, Protocol, TypeAlias
 
+from rluf.crontab import Crontab, read_crontab
+
 Reason: TypeAlias = Literal["clock", "labels", "drift"]
 
 SHIFT_BINS = 10
@@ -28,7 +30,10 @@ class ScheduleConfig:
     every_s: float = 86_400.0
     """Seconds from the start of one turn to the next. Daily: labels take a day to mature."""
     cron: str = ""
-    """Crontab line in UTC, such as "0 3 * * *"; where given, it is used instead of every_s."""
+    """The five times of crontab(5), such as "0 3 * * 1-5" or "@daily"; where given, they are used
+    instead of every_s."""
+    cron_zone: str = "UTC"
+    """Time zone that `cron` is read in, such as "Europe/Berlin"; UTC has no clock changes."""
     labels_min: int = 1
     """The clock starts no turn with fewer new labels than this: nothing would be learned."""
     new_labels: int = 5_000
@@ -64,6 +69,16 @@ class ScheduleConfig:
                 "schedule.ratio_low lies between 0 and ratio_high, "
                 f"not {self.ratio_low} with {self.ratio_high}"
             )
+        self.crontab()
+
+    def crontab(self) -> Crontab | None:
+        """The line of `cron`, read; None without one. Raises ValueError where it cannot be read."""
+        if not self.cron:
+            return None
+        try:
+            return read_crontab(self.cron, self.cron_zone)
+        except ValueError as fault:
+            raise ValueError(f"schedule.cron: {fault}") from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

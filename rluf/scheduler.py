@@ -1,10 +1,9 @@
 """Starts a turn whenever one is due, one at a time, from one scheduler per registry.
 
-APScheduler keeps its job in the registry's database and gives the beat; the turn itself runs in the
-thread that called run_scheduler, so two of them cannot overlap here. Two leases hold between
-machines: "schedule" is held by the one scheduler that is at work while the others stand by, and the
-turn's own lease is held by whoever takes a turn, also by hand. It is the turn that holds it and not
-the scheduler, because it outlives a scheduler that is killed.
+The turn runs in the thread that called run_scheduler, so two of them cannot overlap here. Two
+leases hold between machines: "schedule" is held by the one scheduler that is at work while the
+others stand by, and the turn's own lease is held by whoever takes a turn, also by hand. It is the
+turn that holds it and not the scheduler, because it outlives a scheduler that is killed.
 """
 
 from __future__ import annotations
@@ -14,21 +13,16 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from types import FrameType
-
-from apscheduler.events import EVENT_JOB_EXECUTED, JobExecutionEvent
-from apscheduler.jobstores.sqlalchemy import SQLAlchemyJobStore
-from apscheduler.schedulers.background import BackgroundScheduler
-from apscheduler.triggers.cron import CronTrigger
 
 from models.errors import Conflict, Unavailable
 from models.leases import RENEWALS_PER_LIFE, Held
 from models.registry import Registry
 from models.runs import RunStatus
-from models.tables import JOBS_TABLE
 from rluf.schedule import Due, LoopReader, ScheduleConfig, ScheduleState, due
 
 logger = logging.getLogger(__name__)
@@ -44,7 +38,7 @@ ENDED_WELL = (0, 3)
 """Exit codes of `rluf refresh`: done, and done with its candidate refused by its gates."""
 
 STOP_LOOK_S = 0.2
-"""How soon a stop is noticed between beats."""
+"""How soon a signal or the loss of the lease is noticed between looks."""
 
 
 class Watch:
@@ -57,12 +51,11 @@ class Watch:
         read_state: LoopReader,
         turn: Callable[[str], int],
     ) -> None:
-        """Raises ValueError where the crontab line cannot be read."""
         self._config = config
         self._registry = registry
         self._read_state = read_state
         self._turn = turn
-        self._cron = CronTrigger.from_crontab(config.cron, timezone=UTC) if config.cron else None
+        self._cron = config.crontab()
         self._began_at = registry.now()
 
     def look(self) -> Due | None:
@@ -101,7 +94,7 @@ class Watch:
         last = max(started, default=None)
         cron_at: datetime | None = None
         if self._cron is not None:
-            cron_at = self._cron.get_next_fire_time(None, last or self._began_at)
+            cron_at = self._cron.next_after(last or self._began_at)
         return ScheduleState(
             last_started_at=last,
             cron_at=cron_at,
@@ -133,21 +126,13 @@ def run_scheduler(
         if held is None:
             return
         watch.bury()
-        beat = stack.enter_context(_beats(config, registry))
         while not stop.is_set():
             held.check()
-            if not beat.wait(STOP_LOOK_S):
-                continue
-            beat.clear()
             try:
                 watch.look()
             except Unavailable as fault:
                 logger.warning("not looked", extra={"why": str(fault)})
-
-
-def tick() -> None:
-    """The job that the database keeps. A stored job is the name of a function and cannot hold what
-    a turn needs, so it does nothing: that it ran is the beat."""
+            _rest(config.poll_s, held, stop)
 
 
 def _stand_by(
@@ -168,32 +153,12 @@ def _stand_by(
     return None
 
 
-@contextmanager
-def _beats(config: ScheduleConfig, registry: Registry) -> Iterator[threading.Event]:
-    """An event that APScheduler sets every poll_s, the first time at once."""
-    beat = threading.Event()
-
-    def on_tick(event: JobExecutionEvent) -> None:
-        beat.set()
-
-    store = SQLAlchemyJobStore(engine=registry.engine, tablename=JOBS_TABLE)
-    scheduler = BackgroundScheduler(jobstores={"default": store}, timezone=UTC)
-    scheduler.add_listener(on_tick, EVENT_JOB_EXECUTED)
-    scheduler.add_job(
-        f"{__name__}:{tick.__name__}",
-        "interval",
-        seconds=config.poll_s,
-        id="look",
-        next_run_time=datetime.now(UTC),
-        replace_existing=True,
-        coalesce=True,
-        misfire_grace_time=None,
-    )
-    scheduler.start()
-    try:
-        yield beat
-    finally:
-        scheduler.shutdown(wait=True)
+def _rest(duration_s: float, held: Held, stop: threading.Event) -> None:
+    """Wait so long, or until stopped. Raises Conflict as soon as the lease is known to be lost."""
+    until = time.monotonic() + duration_s
+    while not stop.is_set() and (left_s := until - time.monotonic()) > 0:
+        stop.wait(min(left_s, STOP_LOOK_S))
+        held.check()
 
 
 @contextmanager

@@ -50,8 +50,9 @@ OF_SIMULATOR = {*sys.stdlib_module_names, "httpx", "numpy", "simulator"}
 HEAVY = {"torch", "transformers", "trl", "feast", "faust", "sklearn", "matplotlib"}
 """What `rluf --help` must not wait for."""
 
-READS_ENVIRONMENT = ("rluf/", "features/lean.py")
-"""The roof; and the file that takes back the variables that importing Feast sets."""
+READS_ENVIRONMENT = ("rluf/", "features/lean.py", "migrations/env.py")
+"""The roof; the file that takes back the variables that importing Feast sets; and the one that
+Alembic runs where it is started by itself, which is a roof of its own."""
 MAY_PRINT = ("rluf/cli.py", "rluf/console.py", "benchmarks/", "simulator/__main__.py")
 """The command lines; rluf/console.py is how rluf/cli.py prints."""
 OUTERMOST = ("rluf/cli.py", "rluf/__main__.py", "streams/worker.py")

@@ -49,7 +49,7 @@ def downgrade() -> None:
         "leases",
     ):
         op.drop_table(table)  # Its triggers and indexes go with it.
-    if op.get_bind().dialect.name == "postgresql":
+    if op.get_context().dialect.name == "postgresql":
         op.execute("DROP FUNCTION rluf_refuse_change()")
 
 
@@ -244,7 +244,7 @@ def make_snapshots_and_leases() -> None:
 
 def guard(table: str) -> None:
     """Refuse UPDATE and DELETE on the table, and TRUNCATE where the database has it."""
-    if op.get_bind().dialect.name == "sqlite":
+    if op.get_context().dialect.name == "sqlite":
         for change in ("UPDATE", "DELETE"):
             op.execute(
                 f"CREATE TRIGGER {table}_refuse_{change.lower()} BEFORE {change} ON {table} "

@@ -15,15 +15,13 @@ from pathlib import Path
 import pytest
 from alembic import command
 from alembic.script import ScriptDirectory
-from apscheduler.jobstores.sqlalchemy import SQLAlchemyJobStore
-from apscheduler.schedulers.background import BackgroundScheduler
 from sqlalchemy import inspect, text
 from sqlalchemy.exc import DBAPIError
 
 from models.database import checked_url, make_engine, sqlite_url
 from models.errors import SchemaMismatch, Unavailable
 from models.migrate import configuration, current, head, migrate
-from models.tables import APPEND_ONLY, JOBS_TABLE, SCHEMA, Base
+from models.tables import APPEND_ONLY, SCHEMA, Base
 from tests.models.conftest import Opened
 from tests.models.crowd import SIZE, Crowd
 from tests.models.hammer import migrate_at_once
@@ -151,14 +149,16 @@ def test_readers_do_not_wait_for_a_writer_on_sqlite(sqlite: str, opened: Opened)
     assert [run.key for run in reader.runs()] == ["1", "2"]
 
 
-def test_the_job_table_of_the_scheduler_is_left_alone(own_url: str) -> None:
+def test_other_tables_of_a_shared_database_are_left_alone(own_url: str) -> None:
     engine = make_engine(checked_url(own_url))
-    scheduler = BackgroundScheduler(jobstores={"default": SQLAlchemyJobStore(engine=engine)})
-    scheduler.start(paused=True)
-    scheduler.shutdown()
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE orders (id INTEGER PRIMARY KEY)"))
     with engine.connect() as connection, connection.begin():
-        assert inspect(connection).has_table(JOBS_TABLE)
         command.check(configuration(connection))
+    migrate(own_url, "base")
+    migrate(own_url)
+    with engine.connect() as connection:
+        assert inspect(connection).has_table("orders")
     engine.dispose()
 
 

@@ -104,10 +104,12 @@ def test_the_reason_reads_as_a_sentence() -> None:
         ({"new_labels": -5}, "new_labels is 0"),
         ({"poll_s": 0.0}, "poll_s is more than 0"),
         ({"ratio_low": 1.2}, "ratio_low lies between"),
+        ({"cron": "61 3 * * *"}, "schedule.cron: .*'61' is no minute; allowed are 0 to 59"),
+        ({"cron": "@daily", "cron_zone": "Mars/Olympus"}, "no time zone is named 'Mars/Olympus'"),
     ],
 )
 def test_a_dial_that_makes_no_sense_is_refused_by_name(
-    changed: dict[str, float], said: str
+    changed: dict[str, object], said: str
 ) -> None:
     with pytest.raises(ValueError, match=said):
         ScheduleConfig(**changed)  # type: ignore[arg-type]
