@@ -2,8 +2,9 @@
 
 A small model on a CPU takes nearly as long for one reply as for thirty, so company is worth a few
 milliseconds of waiting. Only requests with equal sampling settings share a batch; one with a seed
-goes alone, so that its reply does not depend on its neighbours. Streamed replies take turns with
-batches, a few pieces each.
+goes alone, so that its reply does not depend on its neighbours. Batches and streamed replies take
+turns, a few tokens each; who is answered, or goes away, leaves at once, and the places of those
+who went away are given to others that wait.
 
 All state lives on the event loop; the thread only runs the model. So nothing here needs a lock.
 """
@@ -20,7 +21,8 @@ from itertools import islice
 from typing import TypeAlias
 
 from models.chat import Chat
-from models.policy import Reply
+from models.policy import Piece, Reply
+from models.sampling import Dials
 from serving.config import ServingConfig
 from serving.errors import ApiError, BadRequest, Busy, ContextTooLong, NotReady
 from serving.meters import Meters
@@ -40,29 +42,29 @@ class Ask:
     max_new_tokens: int
     temperature: float
     top_p: float
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    num_top: int | None = None
+    """The likeliest tokens that are told beside each token; None tells no log-probabilities."""
     seed: int | None = None
     num_choices: int = 1
 
-
-@dataclass(slots=True, eq=False)
-class Job:
-    """An ask that waits for its replies."""
-
-    voice: Voice
-    ask: Ask
-    replies: asyncio.Future[list[Reply]]
-
-    def can_join(self, other: "Job") -> bool:
-        """Whether both may be generated in one call of the model."""
-        mine, its = self.ask, other.ask
-        return (
-            self.voice is other.voice
-            and mine.seed is None
-            and its.seed is None
-            and mine.max_new_tokens == its.max_new_tokens
-            and mine.temperature == its.temperature
-            and mine.top_p == its.top_p
+    def dials(self, room: int) -> Dials:
+        """Give the sampler's settings, where the context leaves this many tokens."""
+        return Dials(
+            max_new_tokens=min(self.max_new_tokens, room),
+            temperature=self.temperature,
+            top_p=self.top_p,
+            presence_penalty=self.presence_penalty,
+            frequency_penalty=self.frequency_penalty,
+            num_top=self.num_top or 0,
         )
+
+    def seeds(self) -> list[int] | None:
+        """Give one seed for each choice, so that choices differ and the request repeats."""
+        if self.seed is None:
+            return None
+        return [(self.seed + choice) % SEED_RANGE for choice in range(self.num_choices)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +74,61 @@ class Opened:
     prompt_tokens: int
 
 
-Piece: TypeAlias = Opened | str | Reply
+Made: TypeAlias = Opened | Piece | Reply
 
 
 @dataclass(slots=True, eq=False)
-class Stream:
-    """A reply under way; what came of it so far waits in `out` for its reader."""
+class Job:
+    """An ask under way; what came of it so far waits in `out` for its reader."""
 
-    pieces: Iterator[Piece]
-    out: asyncio.Queue[Piece | ApiError] = field(default_factory=asyncio.Queue)
+    voice: Voice
+    ask: Ask
+    in_pieces: bool
+    out: asyncio.Queue[tuple[int, Made] | ApiError] = field(default_factory=asyncio.Queue)
+    """What was made, with the choice that it belongs to."""
+    replies: dict[int, Reply] = field(default_factory=dict)
+    """Those of the choices that are at their end."""
     is_left: bool = False
-    """The reader went away: stop generating."""
+    """The reader went away: nothing more is generated for it."""
+
+    def can_join(self, other: "Job") -> bool:
+        """Whether both may be generated in one call of the model."""
+        mine, its = self.ask, other.ask
+        return (
+            self.voice is other.voice
+            and mine.seed is None
+            and its.seed is None
+            and mine.num_top == its.num_top
+            and mine.dials(SEED_RANGE) == its.dials(SEED_RANGE)
+        )
+
+    def take(self, choice: int, made: Made) -> None:
+        if isinstance(made, Reply):
+            self.replies[choice] = made
+        self.out.put_nowait((choice, made))
+
+    @property
+    def is_over(self) -> bool:
+        return self.is_left or len(self.replies) == self.ask.num_choices
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """Jobs that are being generated together."""
+
+    jobs: list[Job]
+    steps: Iterator[list[tuple[int, Piece | Reply]]]
+    left: set[int]
+    """Rows whose readers went away; the generator of `steps` looks at it before each token."""
+    started_s: float
+
+    @property
+    def in_pieces(self) -> bool:
+        return self.jobs[0].in_pieces
+
+    def rows(self) -> list[tuple[Job, int]]:
+        """Give the job and the choice of each row."""
+        return [(job, choice) for job in self.jobs for choice in range(job.ask.num_choices)]
 
 
 class Batcher:
@@ -92,7 +138,9 @@ class Batcher:
         self._config = config
         self._meters = meters
         self._waiting: deque[Job] = deque()
-        self._streams: list[Stream] = []
+        self._runs: list[Run] = []
+        self._num_freed = 0
+        """Rows of running batches whose readers went away and that nobody else has taken yet."""
         self._wake = asyncio.Event()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rluf-inference")
         self._task: asyncio.Task[None] | None = None
@@ -106,61 +154,109 @@ class Batcher:
         self._task.add_done_callback(self._on_end)
 
     async def stop(self) -> None:
-        """Let the batch that runs finish, and refuse whatever waits."""
+        """Let the batches that run finish, and refuse whatever waits."""
         self._is_stopping = True
         self._wake.set()
         if self._task is not None:
             await asyncio.wait({self._task})
-        self._refuse_waiting("the service is stopping")
+        self._refuse_all("the service is stopping")
         await asyncio.to_thread(self._thread.shutdown)
 
     async def reply(self, voice: Voice, ask: Ask) -> list[Reply]:
-        """Give `num_choices` replies.
+        """Give `num_choices` replies. Cancelled, nothing more is generated for it.
 
         Raises Busy, NotReady (too slow, or stopping), ContextTooLong; ApiError where the model
         fails.
         """
-        self._make_sure_there_is_room()
-        job = Job(voice, ask, asyncio.get_running_loop().create_future())
-        self._waiting.append(job)
-        self._meters.queue.set(len(self._waiting))
-        self._wake.set()
+        job = self._enter(Job(voice, ask, in_pieces=False))
         try:
             async with asyncio.timeout(self._config.reply_timeout_s):
-                return await job.replies
+                while not job.is_over:
+                    await self._next_of(job)
         except TimeoutError:
             raise self._too_slow() from None
+        finally:
+            self._leave(job)
+        return [job.replies[choice] for choice in range(ask.num_choices)]
 
-    async def stream(self, voice: Voice, ask: Ask) -> AsyncGenerator[Piece, None]:
+    async def stream(self, voice: Voice, ask: Ask) -> AsyncGenerator[Made, None]:
         """Give pieces of text as they are made, then the whole reply. Raises as `reply` does."""
-        self._make_sure_there_is_room()
-        stream = Stream(_speak(voice, ask))
-        self._streams.append(stream)
-        self._wake.set()
+        job = self._enter(Job(voice, ask, in_pieces=True))
         try:
             while True:
-                piece = await asyncio.wait_for(stream.out.get(), self._config.reply_timeout_s)
-                if isinstance(piece, ApiError):
-                    raise piece
-                yield piece
-                if isinstance(piece, Reply):
+                _, made = await asyncio.wait_for(self._next_of(job), self._config.reply_timeout_s)
+                yield made
+                if isinstance(made, Reply):
                     return
         except TimeoutError:
             raise self._too_slow() from None
         finally:
-            stream.is_left = True
+            self._leave(job)
+
+    def _enter(self, job: Job) -> Job:
+        self._make_sure_there_is_room()
+        self._waiting.append(job)
+        self._meters.queue.set(len(self._waiting))
+        self._wake.set()
+        return job
+
+    @staticmethod
+    async def _next_of(job: Job) -> tuple[int, Made]:
+        found = await job.out.get()
+        if isinstance(found, ApiError):
+            raise found
+        return found
+
+    def _leave(self, job: Job) -> None:
+        """Take a job out, wherever it is; nothing happens where it is at its end."""
+        if job.is_over:
+            return
+        job.is_left = True
+        if job in self._waiting:
+            self._waiting.remove(job)
+            self._meters.queue.set(len(self._waiting))
+            self._meters.left.labels("queue").inc()
+            return
+        for run in self._runs:
+            if job in run.jobs:
+                rows = {
+                    row
+                    for row, (other, choice) in enumerate(run.rows())
+                    if other is job and choice not in job.replies
+                }
+                run.left |= rows
+                self._num_freed += 0 if run.in_pieces else len(rows)
+                self._meters.left.labels("batch").inc()
 
     async def _run(self) -> None:
-        while not self._is_stopping:
-            if not self._waiting and not self._streams:
-                self._wake.clear()
-                await self._wake.wait()
-            if self._waiting and not self._is_stopping:
-                if not self._streams:
-                    await self._wait_for_company()
-                await self._answer(self._take_batch())
-            for stream in list(self._streams):
-                await self._advance(stream)
+        while self._runs or not self._is_stopping:
+            if not self._is_stopping:
+                await self._admit()
+            elif not any(not run.in_pieces for run in self._runs):
+                return  # Streams are not waited for.
+            for run in list(self._runs):
+                await self._advance(run)
+
+    async def _admit(self) -> None:
+        """Begin what may begin: every stream, and a batch where none runs or places were freed."""
+        if not self._waiting and not self._runs:
+            self._wake.clear()
+            await self._wake.wait()
+        if self._is_stopping:
+            return
+        if not self._runs and not any(job.in_pieces for job in self._waiting):
+            await self._wait_for_company()
+        for job in [job for job in self._waiting if job.in_pieces]:
+            self._waiting.remove(job)
+            await self._begin([job])
+        if all(run.in_pieces for run in self._runs):
+            self._num_freed = 0
+            await self._begin(self._take_batch(self._config.batch_max, at_least_one=True))
+        elif self._num_freed > 0:
+            batch = self._take_batch(self._num_freed, at_least_one=False)
+            self._num_freed -= sum(job.ask.num_choices for job in batch)
+            await self._begin(batch)
+        self._meters.queue.set(len(self._waiting))
 
     async def _wait_for_company(self) -> None:
         """Wait as long as others keep coming, but not beyond the limit."""
@@ -172,66 +268,86 @@ class Batcher:
             seen = len(self._waiting)
             await asyncio.sleep(pause_s)
 
-    def _take_batch(self) -> list[Job]:
+    def _take_batch(self, rows_max: int, *, at_least_one: bool) -> list[Job]:
         """Take the oldest job and every one that may join it, as many as fit."""
         batch: list[Job] = []
-        left: deque[Job] = deque()
+        kept: deque[Job] = deque()
         rows = 0
         for job in self._waiting:
-            if job.replies.done():
-                continue  # Its request was given up.
-            num_choices = job.ask.num_choices
-            fits = not batch or (
-                rows + num_choices <= self._config.batch_max and batch[0].can_join(job)
-            )
+            fits = not job.in_pieces and rows + job.ask.num_choices <= rows_max
+            if batch:
+                fits = fits and batch[0].can_join(job)
+            elif at_least_one:
+                fits = not job.in_pieces
             if fits:
                 batch.append(job)
-                rows += num_choices
+                rows += job.ask.num_choices
             else:
-                left.append(job)
-        self._waiting = left
-        self._meters.queue.set(len(left))
+                kept.append(job)
+        self._waiting = kept
         return batch
 
-    async def _answer(self, batch: Sequence[Job]) -> None:
-        """Generate a batch; where it fails as a whole, each job alone, to spare its neighbours."""
-        if not batch:
+    async def _begin(self, jobs: Sequence[Job]) -> None:
+        """Look at the prompts in the thread, refuse those that do not fit, and line up the rest."""
+        if not jobs:
             return
         loop = asyncio.get_running_loop()
-        started = loop.time()
-        work = loop.run_in_executor(self._thread, _generate, batch)
+        started_s = loop.time()
+        runs = [Run(list(jobs), iter(()), set(), started_s)]
+        self._runs += runs  # Who leaves meanwhile must be found.
+        work = loop.run_in_executor(self._thread, _open, jobs)
         await asyncio.wait({work})
+        self._runs.remove(runs[0])
         error = work.exception()
-        if error is not None and len(batch) > 1:
-            logger.warning("batch failed, trying its jobs alone", exc_info=error)
-            for job in batch:
-                await self._answer([job])
-            return
         if error is not None:
-            _settle(batch[0], _failed(error))
+            failed = _failed(error)
+            for job in jobs:
+                job.out.put_nowait(failed)
             return
-        self._meters.generation.observe(loop.time() - started)
-        self._meters.batch_size.observe(sum(job.ask.num_choices for job in batch))
-        for job, outcome in zip(batch, work.result(), strict=True):
-            _settle(job, outcome)
+        by_room: dict[int, list[Job]] = {}
+        for job, found in zip(jobs, work.result(), strict=True):
+            if job.is_left:
+                continue
+            if isinstance(found, ApiError):
+                job.out.put_nowait(found)
+                continue
+            prompt_tokens, room = found
+            by_room.setdefault(job.ask.dials(room).max_new_tokens, []).append(job)
+            if job.in_pieces:
+                job.take(0, Opened(prompt_tokens))
+        self._runs += [_make_run(group, room, started_s) for room, group in by_room.items()]
 
-    async def _advance(self, stream: Stream) -> None:
-        if stream.is_left:
-            self._streams.remove(stream)
-            return
+    async def _advance(self, run: Run) -> None:
+        """Generate a few tokens more of a run; where it fails, each job alone, to spare others."""
         loop = asyncio.get_running_loop()
-        num_pieces = self._config.stream_pieces
-        work = loop.run_in_executor(self._thread, _next_pieces, stream.pieces, num_pieces)
+        num = self._config.stream_pieces
+        work = loop.run_in_executor(self._thread, _next_steps, run.steps, num)
         await asyncio.wait({work})
         error = work.exception()
         if error is not None:
-            self._streams.remove(stream)
-            stream.out.put_nowait(error if isinstance(error, ApiError) else _failed(error))
+            self._runs.remove(run)
+            await self._on_failure([job for job in run.jobs if not job.is_over], error)
             return
-        for piece in work.result():
-            stream.out.put_nowait(piece)
-            if isinstance(piece, Reply):
-                self._streams.remove(stream)
+        steps = work.result()
+        rows = run.rows()
+        for step in steps:
+            for row, made in step:
+                job, choice = rows[row]
+                job.take(choice, made)
+        if len(steps) < num or all(job.is_over for job in run.jobs):
+            self._runs.remove(run)
+            if not run.in_pieces:
+                self._meters.generation.observe(loop.time() - run.started_s)
+                self._meters.batch_size.observe(len(rows))
+
+    async def _on_failure(self, jobs: Sequence[Job], error: BaseException) -> None:
+        if len(jobs) == 1:
+            jobs[0].out.put_nowait(_failed(error))
+        elif jobs:
+            logger.warning("batch failed, trying its jobs alone", exc_info=error)
+            for job in jobs:
+                job.replies.clear()
+                await self._begin([job])
 
     def _make_sure_there_is_room(self) -> None:
         if self._task is None or self._task.done() or self._is_stopping:
@@ -240,7 +356,8 @@ class Batcher:
                 code="engine_not_running",
                 retry_after_s=self._config.retry_after_s,
             )
-        if len(self._waiting) + len(self._streams) >= self._config.queue_max:
+        num_streams = sum(run.in_pieces for run in self._runs)
+        if len(self._waiting) + num_streams >= self._config.queue_max:
             raise Busy(
                 f"{self._config.queue_max} requests are waiting already; retry after "
                 f"{self._config.retry_after_s} s",
@@ -255,14 +372,13 @@ class Batcher:
             retry_after_s=self._config.retry_after_s,
         )
 
-    def _refuse_waiting(self, why: str) -> None:
+    def _refuse_all(self, why: str) -> None:
         error = NotReady(why, retry_after_s=self._config.retry_after_s)
-        for job in self._waiting:
-            _settle(job, error)
-        for stream in self._streams:
-            stream.out.put_nowait(error)
+        for job in [*self._waiting, *(job for run in self._runs for job in run.jobs)]:
+            if not job.is_over:
+                job.out.put_nowait(error)
         self._waiting.clear()
-        self._streams.clear()
+        self._runs.clear()
 
     def _on_end(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
@@ -270,7 +386,7 @@ class Batcher:
             return
         self.fault = repr(error)
         logger.critical("the batcher died", exc_info=error)
-        self._refuse_waiting("the engine failed")
+        self._refuse_all("the engine failed")
 
 
 def _failed(error: BaseException) -> ApiError:
@@ -279,59 +395,38 @@ def _failed(error: BaseException) -> ApiError:
     return ApiError("the policy failed to answer; the fault is logged", code="generation_failed")
 
 
-def _settle(job: Job, outcome: list[Reply] | ApiError) -> None:
-    if job.replies.done():
-        return
-    if isinstance(outcome, ApiError):
-        job.replies.set_exception(outcome)
-    else:
-        job.replies.set_result(outcome)
+def _make_run(jobs: list[Job], room: int, started_s: float) -> Run:
+    first = jobs[0]
+    left: set[int] = set()
+    steps = first.voice.generate(
+        [job.ask.chat for job in jobs for _ in range(job.ask.num_choices)],
+        first.ask.dials(room),
+        first.ask.seeds(),
+        in_pieces=first.in_pieces,
+        with_logprobs=first.ask.num_top is not None,
+        left=left,
+    )
+    return Run(jobs, steps, left, started_s)
 
 
-def _generate(batch: Sequence[Job]) -> list[list[Reply] | ApiError]:
-    """On the inference thread: each job's replies, or why its prompt cannot be answered."""
-    outcomes: dict[int, list[Reply] | ApiError] = {}
-    by_length: dict[int, list[int]] = {}
-    for index, job in enumerate(batch):
+def _open(jobs: Sequence[Job]) -> list[tuple[int, int] | ApiError]:
+    """On the inference thread: for each job its prompt's tokens and the room that they leave, or
+    why it cannot be answered."""
+    found: list[tuple[int, int] | ApiError] = []
+    for job in jobs:
         try:
             prompt_tokens = _prompt_tokens(job.voice, job.ask.chat)
-            room = _room(job.voice, job.ask, prompt_tokens)
+            found.append((prompt_tokens, _room(job.voice, prompt_tokens)))
         except ApiError as error:
-            outcomes[index] = error
-        else:
-            by_length.setdefault(room, []).append(index)
-    for max_new_tokens, indices in by_length.items():
-        jobs = [batch[index] for index in indices]
-        first = jobs[0].ask
-        replies = jobs[0].voice.reply(
-            [job.ask.chat for job in jobs for _ in range(job.ask.num_choices)],
-            max_new_tokens=max_new_tokens,
-            temperature=first.temperature,
-            top_p=first.top_p,
-            seeds=_seeds(first),
-        )
-        rows = iter(replies)
-        for index, job in zip(indices, jobs, strict=True):
-            outcomes[index] = list(islice(rows, job.ask.num_choices))
-    return [outcomes[index] for index in range(len(batch))]
+            found.append(error)
+    return found
 
 
-def _speak(voice: Voice, ask: Ask) -> Iterator[Piece]:
-    """On the inference thread: the pieces of one reply."""
-    prompt_tokens = _prompt_tokens(voice, ask.chat)
-    max_new_tokens = _room(voice, ask, prompt_tokens)
-    yield Opened(prompt_tokens)
-    yield from voice.stream(
-        ask.chat,
-        max_new_tokens=max_new_tokens,
-        temperature=ask.temperature,
-        top_p=ask.top_p,
-        seed=None if ask.seed is None else ask.seed % SEED_RANGE,
-    )
-
-
-def _next_pieces(pieces: Iterator[Piece], num: int) -> list[Piece]:
-    return list(islice(pieces, num))
+def _next_steps(
+    steps: Iterator[list[tuple[int, Piece | Reply]]], num: int
+) -> list[list[tuple[int, Piece | Reply]]]:
+    """On the inference thread."""
+    return list(islice(steps, num))
 
 
 def _prompt_tokens(voice: Voice, chat: Chat) -> int:
@@ -344,11 +439,8 @@ def _prompt_tokens(voice: Voice, chat: Chat) -> int:
         ) from error
 
 
-def _room(voice: Voice, ask: Ask, prompt_tokens: int) -> int:
-    """Give the tokens that the reply may have: what was asked for, or what the context leaves.
-
-    Raises ContextTooLong where it leaves none.
-    """
+def _room(voice: Voice, prompt_tokens: int) -> int:
+    """Give the tokens that the context leaves. Raises ContextTooLong where it leaves none."""
     room = voice.context_tokens - prompt_tokens
     if room < 1:
         raise ContextTooLong(
@@ -358,11 +450,4 @@ def _room(voice: Voice, ask: Ask, prompt_tokens: int) -> int:
             param="messages",
             code="context_length_exceeded",
         )
-    return min(ask.max_new_tokens, room)
-
-
-def _seeds(ask: Ask) -> list[int] | None:
-    """Give one seed for each choice, so that choices differ and the request repeats."""
-    if ask.seed is None:
-        return None
-    return [(ask.seed + choice) % SEED_RANGE for choice in range(ask.num_choices)]
+    return room

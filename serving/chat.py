@@ -20,6 +20,7 @@ from serving.doorway import ignored_fields, key_unit, read_request, require_key
 from serving.errors import BadRequest
 from serving.exchange import Exchange, count_reply, record_exposure, usage_of
 from serving.exposure import Seen
+from serving.leaving import ClientLeft, unless_left
 from serving.schemas import ChatRequest
 from serving.stops import StopCutter
 from streams.events import new_id
@@ -45,9 +46,12 @@ def chat_routes(desk: Desk) -> APIRouter:
         """Answer a chat, as OpenAI does."""
         require_key(request, desk.config.api_keys)
         exchange = await _understand(desk, request)
-        if exchange.asked.stream:
-            return await answer_in_pieces(desk, exchange)
-        return await _answer_whole(desk, exchange, request)
+        try:
+            if exchange.asked.stream:
+                return await answer_in_pieces(desk, exchange, request)
+            return await _answer_whole(desk, exchange, request)
+        except ClientLeft:
+            return Response(status_code=CLIENT_LEFT)  # Nobody saw it: there is nothing to record.
 
     return router
 
@@ -102,9 +106,8 @@ async def _understand(desk: Desk, request: Request) -> Exchange:
 
 
 async def _answer_whole(desk: Desk, exchange: Exchange, request: Request) -> Response:
-    replies = await desk.engine.reply(exchange.assignment.voice, exchange.ask)
-    if await request.is_disconnected():
-        return Response(status_code=CLIENT_LEFT)  # Nobody saw it: there is nothing to record.
+    reply = desk.engine.reply(exchange.assignment.voice, exchange.ask)
+    replies = await unless_left(request.receive, reply)
     stops = exchange.asked.stops()
     seen = [_seen_of(index, reply, stops) for index, reply in enumerate(replies)]
     recorded = [await record_exposure(desk, exchange, one) for one in seen]

@@ -7,29 +7,34 @@ the headers are long gone by then.
 
 import time
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import replace
 
 import msgspec
+from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
-from starlette.types import Send
+from starlette.types import Receive, Scope, Send
 
-from models.policy import Reply
-from serving.batcher import Opened, Piece
+from models.policy import Piece, Reply
+from serving.batcher import Made, Opened
 from serving.desk import Desk
 from serving.errors import ApiError, openai_error
 from serving.exchange import Exchange, count_reply, record_exposure, usage_of
 from serving.exposure import Seen
+from serving.leaving import ClientLeft, unless_left
 from serving.stops import StopCutter
 
 DONE = b"data: [DONE]\n\n"
 
 
-async def answer_in_pieces(desk: Desk, exchange: Exchange) -> Response:
-    """Begin a stream. What goes wrong before the first piece is an HTTP error like any other."""
+async def answer_in_pieces(desk: Desk, exchange: Exchange, request: Request) -> Response:
+    """Begin a stream. What goes wrong before the first piece is an HTTP error like any other.
+
+    Raises ClientLeft.
+    """
     started = time.perf_counter()
     pieces = desk.engine.stream(exchange.assignment.voice, exchange.ask)
-    opened = await anext(pieces)
+    opened = await unless_left(request.receive, _first(pieces))
     assert isinstance(opened, Opened)
     desk.meters.first_token.observe(time.perf_counter() - started)
     return EventStream(
@@ -51,13 +56,21 @@ class EventStream(StreamingResponse):
         super().__init__(events, headers=headers)
         self._events = events
 
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with suppress(ClientLeft, OSError):  # OSError: the server's word for the same.
+            await unless_left(receive, self.stream_response(send))
+
     async def stream_response(self, send: Send) -> None:
         async with aclosing(self._events):
             await super().stream_response(send)
 
 
+async def _first(pieces: AsyncGenerator[Made, None]) -> Made:
+    return await anext(pieces)
+
+
 async def _events(
-    desk: Desk, exchange: Exchange, first: AsyncGenerator[Piece, None], opened: Opened
+    desk: Desk, exchange: Exchange, first: AsyncGenerator[Made, None], opened: Opened
 ) -> AsyncGenerator[bytes, None]:
     options = exchange.asked.stream_options
     with_usage = options is not None and bool(options.include_usage)
@@ -127,18 +140,18 @@ class ChoiceStream:
         self.finish_reason = "stop"
         self.is_recorded = False
 
-    async def texts(self, pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[str, None]:
+    async def texts(self, pieces: AsyncGenerator[Made, None]) -> AsyncGenerator[str, None]:
         """Give the text to send. Left early, what was sent is recorded all the same."""
         is_over = False
         try:
             reply: Reply | None = None
             async with aclosing(pieces):
-                async for piece in pieces:
-                    if isinstance(piece, Reply):
-                        reply = piece
-                    elif isinstance(piece, str):
+                async for made in pieces:
+                    if isinstance(made, Reply):
+                        reply = made
+                    elif isinstance(made, Piece):
                         self.num_tokens += 1
-                        if text := self._cutter.feed(piece):
+                        if text := self._cutter.feed(made.text):
                             yield text
                     if self._cutter.is_cut:
                         break
@@ -166,7 +179,7 @@ class ChoiceStream:
         count_reply(self._desk, self._exchange, "left")
 
 
-def _another(desk: Desk, exchange: Exchange, index: int) -> AsyncGenerator[Piece, None]:
+def _another(desk: Desk, exchange: Exchange, index: int) -> AsyncGenerator[Made, None]:
     ask = exchange.ask
     if ask.seed is not None:
         ask = replace(ask, seed=ask.seed + index)

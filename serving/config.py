@@ -66,7 +66,7 @@ class ServingConfig:
     """How long the first request of a batch waits for company. Small beside the 100 ms or more
     that a batch takes: under load batches fill while the previous one runs."""
     stream_pieces: int = 4
-    """Pieces that each streamed reply advances before waiting batches get their turn."""
+    """Tokens that each batch and each streamed reply advances before the next one's turn."""
     queue_max: int = 512
     """Requests waiting for the engine; more are answered 429 with retry-after."""
     reply_timeout_s: float = 60.0

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 
 from models.policy import Reply
 from models.versions import Version
-from serving.batcher import Ask, Batcher, Piece
+from serving.batcher import Ask, Batcher, Made
 from serving.config import ServingConfig
 from serving.lineup import Assignment, Lineup, Live, LoadVoice, Target, VersionSource
 from serving.meters import Meters
@@ -73,7 +73,7 @@ class Engine:
         """Give the replies asked for. Raises Busy, NotReady, ContextTooLong."""
         return await self._batcher.reply(voice, ask)
 
-    def stream(self, voice: Voice, ask: Ask) -> AsyncGenerator[Piece, None]:
+    def stream(self, voice: Voice, ask: Ask) -> AsyncGenerator[Made, None]:
         """Give Opened, pieces of text, then the reply. Raises as `reply`."""
         return self._batcher.stream(voice, ask)
 

@@ -87,6 +87,12 @@ class Meters:
             "Requests waiting for the engine",
             registry=self.registry,
         )
+        self.left = Counter(
+            "rluf_engine_left",
+            "Requests whose client went away, or waited too long, by where they were taken out",
+            ["place"],
+            registry=self.registry,
+        )
         self.swaps = Counter(
             "rluf_engine_swaps", "Changes of the live arms", registry=self.registry
         )

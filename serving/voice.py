@@ -4,7 +4,7 @@ The engine needs this little of a policy, so that another way of generating (a v
 is one class that meets `Voice`, and the engine is tested without weights.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,7 +12,8 @@ from jinja2.exceptions import TemplateError
 
 from models.artifacts import verify_artifact
 from models.chat import Chat
-from models.policy import Policy, Reply
+from models.policy import Piece, Policy, Reply
+from models.sampling import Dials
 from models.versions import Version
 
 WARM_UP: Chat = [{"role": "user", "content": "Hello"}]
@@ -32,27 +33,21 @@ class Voice(Protocol):
     def prompt_tokens(self, chat: Chat) -> int:
         """How long the chat is as a prompt. Raises BadChat if the template refuses it."""
 
-    def reply(
+    def generate(
         self,
         chats: Sequence[Chat],
-        *,
-        max_new_tokens: int,
-        temperature: float,
-        top_p: float,
+        dials: Dials,
         seeds: Sequence[int] | None,
-    ) -> list[Reply]:
-        """Sample one reply to each chat; with one seed each, the same draws again."""
-
-    def stream(
-        self,
-        chat: Chat,
         *,
-        max_new_tokens: int,
-        temperature: float,
-        top_p: float,
-        seed: int | None,
-    ) -> Iterator[str | Reply]:
-        """Sample one reply in pieces, then give it whole."""
+        in_pieces: bool,
+        with_logprobs: bool,
+        left: Collection[int],
+    ) -> Iterator[list[tuple[int, Piece | Reply]]]:
+        """Sample one reply to each chat; with one seed each, the same draws again.
+
+        Yields what is ready after each token; rows in `left`, which grows meanwhile, end at once
+        and without a reply.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,35 +68,18 @@ class PolicyVoice:
             raise BadChat(str(error)) from error
         return len(tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    def reply(
+    def generate(
         self,
         chats: Sequence[Chat],
-        *,
-        max_new_tokens: int,
-        temperature: float,
-        top_p: float,
+        dials: Dials,
         seeds: Sequence[int] | None,
-    ) -> list[Reply]:
-        return self.policy.reply(
-            chats,
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            top_p=top_p,
-            seed=seeds,
-            batch_size=max(1, len(chats)),
-        )
-
-    def stream(
-        self,
-        chat: Chat,
         *,
-        max_new_tokens: int,
-        temperature: float,
-        top_p: float,
-        seed: int | None,
-    ) -> Iterator[str | Reply]:
-        return self.policy.stream(
-            chat, max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, seed=seed
+        in_pieces: bool,
+        with_logprobs: bool,
+        left: Collection[int],
+    ) -> Iterator[list[tuple[int, Piece | Reply]]]:
+        return self.policy.generate(
+            chats, dials, seeds, in_pieces=in_pieces, with_logprobs=with_logprobs, left=left
         )
 
 
@@ -117,6 +95,6 @@ class VoiceLoader:
         Raises CorruptArtifact, or whatever a broken model raises.
         """
         path = verify_artifact(version.artifact_path, version.artifact_hash)
-        voice = PolicyVoice(Policy.from_pretrained(path, device=self.device))
-        voice.reply([WARM_UP], max_new_tokens=1, temperature=1.0, top_p=1.0, seeds=None)
-        return voice
+        policy = Policy.from_pretrained(path, device=self.device)
+        policy.reply([WARM_UP], max_new_tokens=1)
+        return PolicyVoice(policy)

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -12,8 +12,10 @@ from models.arms import Arm
 from models.artifacts import store_artifact
 from models.chat import Chat
 from models.errors import CorruptArtifact
-from models.policy import Reply
+from models.policy import Piece, Reply
 from models.registry import Registry
+from models.sampling import Dials
+from models.spelling import SpeltToken
 from models.versions import Version
 from serving.voice import BadChat, Voice
 from streams.errors import BadEvent, Unavailable
@@ -98,57 +100,73 @@ class FakeVoice:
             raise BadChat("roles must alternate")
         return sum(len(turn["content"].split()) for turn in chat)
 
-    def reply(
+    def generate(
         self,
         chats: Sequence[Chat],
-        *,
-        max_new_tokens: int,
-        temperature: float,
-        top_p: float,
+        dials: Dials,
         seeds: Sequence[int] | None,
-    ) -> list[Reply]:
+        *,
+        in_pieces: bool,
+        with_logprobs: bool,
+        left: Collection[int],
+    ) -> Iterator[list[tuple[int, Piece | Reply]]]:
         self.threads.add(threading.current_thread().name)
+        if in_pieces:
+            seed = seeds[0] if seeds is not None else None
+            yield from self._speak(self._reply(chats[0], dials, seed, with_logprobs), left)
+            return
         self.batches.append(len(chats))
+        self._wait()
+        if any(chat[-1]["content"] == "crash" for chat in chats):
+            raise RuntimeError("the model crashed")
+        yield [
+            (
+                row,
+                self._reply(chat, dials, seeds[row] if seeds is not None else None, with_logprobs),
+            )
+            for row, chat in enumerate(chats)
+            if row not in left
+        ]
+
+    def _speak(
+        self, reply: Reply, left: Collection[int]
+    ) -> Iterator[list[tuple[int, Piece | Reply]]]:
+        for index, word in enumerate(reply.text.split(" ")):
+            if 0 in left:
+                return
+            self._wait()
+            if word == "crash":
+                raise RuntimeError("the model crashed")
+            self.num_pieces += 1
+            text = word if index == 0 else f" {word}"
+            yield [(0, Piece(text, reply.spelt[index : index + 1]))]
+        yield [(0, reply)]
+
+    def _wait(self) -> None:
         if self.gate is not None:
             assert self.gate.wait(10), "the test never opened the gate"
         time.sleep(self.step_s)
-        if any(chat[-1]["content"] == "crash" for chat in chats):
-            raise RuntimeError("the model crashed")
-        return [
-            self._reply(chat, max_new_tokens, seeds[row] if seeds is not None else None)
-            for row, chat in enumerate(chats)
-        ]
 
-    def stream(
-        self,
-        chat: Chat,
-        *,
-        max_new_tokens: int,
-        temperature: float,
-        top_p: float,
-        seed: int | None,
-    ) -> Iterator[str | Reply]:
-        reply = self._reply(chat, max_new_tokens, seed)
-        for index, word in enumerate(reply.text.split(" ")):
-            if self.gate is not None:
-                assert self.gate.wait(10), "the test never opened the gate"
-            if word == "crash":
-                raise RuntimeError("the model crashed")
-            time.sleep(self.step_s)
-            self.num_pieces += 1
-            yield word if index == 0 else f" {word}"
-        yield reply
-
-    def _reply(self, chat: Chat, max_new_tokens: int, seed: int | None) -> Reply:
+    def _reply(self, chat: Chat, dials: Dials, seed: int | None, with_logprobs: bool) -> Reply:
         words = [self.name, "heard", *chat[-1]["content"].split()]
         words += [f"seed{seed}"] if seed is not None else []
-        kept = words[:max_new_tokens]
+        kept = words[: dials.max_new_tokens]
+        top = tuple(
+            SpeltToken(spelling=f"other{n}".encode(), logprob=-1.0 - n)
+            for n in range(dials.num_top)
+        )
         return Reply(
             text=" ".join(kept),
             logprob=-0.5 * len(kept),
             prompt_tokens=self.prompt_tokens(chat),
             completion_tokens=len(kept),
             finish_reason="stop" if len(kept) == len(words) else "length",
+            spelt=tuple(
+                SpeltToken(
+                    spelling=(word if index == 0 else f" {word}").encode(), logprob=-0.5, top=top
+                )
+                for index, word in enumerate(kept if with_logprobs else ())
+            ),
         )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from models.errors import Unavailable
-from models.policy import Reply
+from models.policy import Piece, Reply
 from serving.batcher import Ask, Opened
 from serving.engine import Engine
 from serving.errors import ApiError, Busy, ContextTooLong, NotFound, NotReady
@@ -278,12 +278,12 @@ def test_streams_and_batches_take_turns(live: Place):
         pieces = engine.stream(voice, ask_for(long, max_new_tokens=60))
         opened = await anext(pieces)
         assert opened == Opened(25)
-        assert await anext(pieces) == "v1"
+        assert await anext(pieces) == Piece("v1")
         await engine.reply(voice, ask_for())
         assert voice.num_pieces < 27  # The batch did not wait for the stream's end.
         rest = [piece async for piece in pieces]
         assert isinstance(rest[-1], Reply)
-        assert "v1" + "".join(str(p) for p in rest[:-1]) == rest[-1].text == f"v1 heard {long}"
+        assert "v1" + "".join(p.text for p in rest[:-1]) == rest[-1].text == f"v1 heard {long}"
 
     with_engine(live, scene)
 
