@@ -22,13 +22,13 @@ import typer
 from rluf.cli_store import compact, erase, features_app, guard_app, lag
 from rluf.console import Console
 from rluf.options import (
+    TIME,
     JsonOption,
     RecipeOption,
     SupervisorOption,
     WhoOption,
     WhyOption,
     usage,
-    utc,
 )
 from rluf.otel import find_collector
 from rluf.settings import as_toml, load_settings, plain
@@ -156,7 +156,7 @@ def replay(
         ),
     ] = "",
     from_time: Annotated[
-        datetime | None, typer.Option(help="Read the log instead, as of this time (UTC).")
+        datetime | None, typer.Option(help="Read the log instead, as of this time.", **TIME)
     ] = None,
     into: Annotated[
         Path | None, typer.Option(help="Folder of the new store that the log is read into.")
@@ -192,8 +192,7 @@ def replay(
             return
         assert into is not None
         settings = find_brokers(settings)
-        at = utc(from_time)
-        start = parse_offsets(from_offsets, settings.streams) if at is None else at
+        start = parse_offsets(from_offsets, settings.streams) if from_time is None else from_time
         read = replay_log(settings, start=start, into=into, on_progress=on_progress, signal=signal)
     console.emit(read, text=read.summary())
 
@@ -360,7 +359,7 @@ def rollback(
 @app.command()
 def history(
     name: Annotated[str | None, typer.Argument(help="The model; all by default.")] = None,
-    at: Annotated[datetime | None, typer.Option(help="Only what was live then (UTC).")] = None,
+    at: Annotated[datetime | None, typer.Option(help="Only what was live then.", **TIME)] = None,
     recipe: RecipeOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -370,7 +369,7 @@ def history(
 
     console = Console(as_json=json)
     registry = open_registry(prepare(load_settings(recipe or ())))
-    rows = look_back(registry, name, at=utc(at))
+    rows = look_back(registry, name, at=at)
     console.rows([plain(row) for row in rows], title="What was live when")
 
 

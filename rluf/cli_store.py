@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from rluf.console import Console
-from rluf.options import JsonOption, RecipeOption, WhoOption, WhyOption, usage, utc
+from rluf.options import TIME, JsonOption, RecipeOption, WhoOption, WhyOption, usage
 from rluf.settings import load_settings
 
 features_app = typer.Typer(help="Ask the feature store.", no_args_is_help=True)
@@ -43,7 +43,7 @@ def features_online(
 
 @features_app.command("as-of")
 def features_as_of(
-    at: Annotated[datetime, typer.Argument(help="The time, UTC.")],
+    at: Annotated[datetime, typer.Argument(help="The time.", **TIME)],
     user: Annotated[list[str], typer.Option(help="User id. Repeatable.")],
     as_stored: StoredOption = False,
     recipe: RecipeOption = None,
@@ -52,17 +52,15 @@ def features_as_of(
     """Give users' features as they were at a time, joined by Feast."""
     from rluf.wiring import prepare, read_as_of, stored_user
 
-    at_utc = utc(at)
-    assert at_utc is not None
     settings = prepare(load_settings(recipe or ()))
     users = [stored_user(settings, each, as_stored=as_stored) for each in user]
-    Console(as_json=json).rows(read_as_of(settings, users=users, at=at_utc))
+    Console(as_json=json).rows(read_as_of(settings, users=users, at=at))
 
 
 @features_app.command("sql")
 def features_sql(
     sql: Annotated[str, typer.Argument(help="SELECT over the views, such as labels.")],
-    as_of: Annotated[datetime | None, typer.Option(help="As known at this time, UTC.")] = None,
+    as_of: Annotated[datetime | None, typer.Option(help="As known at this time.", **TIME)] = None,
     recipe: RecipeOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -71,7 +69,7 @@ def features_sql(
     from rluf.wiring import prepare
 
     settings = prepare(load_settings(recipe or ()))
-    Console(as_json=json).rows(query(settings.home, sql, as_of=utc(as_of)).to_pylist())
+    Console(as_json=json).rows(query(settings.home, sql, as_of=as_of).to_pylist())
 
 
 @features_app.command("repair")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Annotated, NoReturn
+from datetime import datetime
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from rluf.settings import BadSettings
+from streams.times import read_time_utc
 
 RecipeOption = Annotated[
     list[str] | None,
@@ -26,6 +27,12 @@ def usage(text: str) -> NoReturn:
     raise BadSettings(text)
 
 
-def utc(at: datetime | None) -> datetime | None:
-    """A time without a zone is UTC."""
-    return at if at is None or at.tzinfo is not None else at.replace(tzinfo=UTC)
+def _read_time(text: str) -> datetime:
+    try:
+        return read_time_utc(text)
+    except (ValueError, OverflowError) as error:
+        raise typer.BadParameter(f"{error or 'outside the calendar'}; saw {text!r}") from None
+
+
+TIME: dict[str, Any] = {"parser": _read_time, "metavar": "TIME"}
+"""For an option or argument that is a time, read as everywhere: streams/times.py."""

@@ -28,6 +28,7 @@ from rluf.schedule import ScheduleConfig
 from serving.config import ServingConfig
 from streams.config import StreamsConfig
 from streams.guard import GuardConfig
+from streams.times import read_time
 from streams.tracing import TracingConfig
 from training.config import (
     GatesConfig,
@@ -137,11 +138,7 @@ def load_settings(
     _merge(tree, _read_environment(environment))
     if "home" in tree and "cache" not in tree:
         tree["cache"] = str(Path(str(tree["home"])) / "cache")
-    try:
-        settings = TypeAdapter(Settings).validate_python(tree)
-    except ValidationError as error:
-        raise BadSettings(_explain(error)) from None
-    return _at_home(settings)
+    return _at_home(_validated(tree))
 
 
 def settings_hash(*parts: object) -> str:
@@ -256,6 +253,31 @@ def _refuse_unknown(kind: type, tree: Mapping[str, Any], *, where: str, path: st
             _refuse_unknown(hints[key], value, where=where, path=full)
 
 
+def _validated(tree: dict[str, Any]) -> Settings:
+    """The settings of a tree whose keys are known. Raises BadSettings."""
+    try:
+        return TypeAdapter(Settings).validate_python(_with_times(Settings, tree))
+    except ValidationError as error:
+        raise BadSettings(_explain(error)) from None
+
+
+def _with_times(kind: type, tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """The tree with its times read as everywhere, and not as Pydantic reads them."""
+    hints = get_type_hints(kind)
+    made = dict(tree)
+    for key, value in tree.items():
+        full = f"{path}.{key}" if path else key
+        if dataclasses.is_dataclass(hints[key]) and isinstance(value, Mapping):
+            assert isinstance(hints[key], type)
+            made[key] = _with_times(hints[key], value, full)
+        elif hints[key] is datetime and not isinstance(value, datetime):
+            try:
+                made[key] = read_time(str(value))
+            except (ValueError, OverflowError) as error:
+                raise BadSettings(f"{full}: {error} (seen: {value!r})") from None
+    return made
+
+
 def _merge(tree: dict[str, Any], other: Mapping[str, Any]) -> None:
     for key, value in other.items():
         if isinstance(value, Mapping) and isinstance(tree.get(key), dict):
@@ -295,7 +317,4 @@ def load_recipe_over(settings: Settings, recipe: str) -> Settings:
         return settings
     tree = plain(settings)
     _merge(tree, _read_recipe(recipe))
-    try:
-        return TypeAdapter(Settings).validate_python(tree)
-    except ValidationError as error:
-        raise BadSettings(_explain(error)) from None
+    return _validated(tree)

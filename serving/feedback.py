@@ -20,10 +20,11 @@ from serving.doorway import ignored_fields, key_unit, read_request, require_key
 from serving.errors import BadRequest, Busy, InConflict, NotReady, Unprocessable, nearest, seen
 from serving.idempotency import KeyMemory, event_id, fingerprint_of
 from serving.pseudonyms import ANONYMOUS
-from serving.schemas import ID_CHARS_MAX, FeedbackRequest, aware_time
+from serving.schemas import ID_CHARS_MAX, FeedbackRequest
 from streams.errors import BadEvent
 from streams.events import Action, Reaction, new_id
 from streams.signals import SIGNALS, signal_of
+from streams.times import read_time
 
 KEY_CHARS_MAX = 255
 """The draft leaves the length open; Stripe's limit."""
@@ -292,6 +293,13 @@ def _action(asked: FeedbackRequest) -> Action:
             param="value",
             code="invalid_value",
         )
+    if asked.action is None and asked.value is None and "value" in asked.model_fields_set:
+        raise Unprocessable(
+            "value must be true or false, got null, which says neither; leave it out, or say"
+            " action 'add' or 'remove'",
+            param="value",
+            code="invalid_value",
+        )
     if asked.action is None:
         return "remove" if asked.value is False else "add"
     if asked.action != "add" and asked.action != "remove":
@@ -315,16 +323,18 @@ def _action(asked: FeedbackRequest) -> Action:
 def _occurred_at(asked: FeedbackRequest, desk: Desk, now: datetime) -> datetime:
     if asked.occurred_at is None:
         return now
-    moment = aware_time(asked.occurred_at)
-    if moment is None:
+    latest = now + timedelta(seconds=desk.streams.clock_skew_s_max)
+    try:
+        moment = read_time(asked.occurred_at)
+    except ValueError as error:
         raise Unprocessable(
-            "occurred_at must be an RFC 3339 time with a zone, such as 2026-11-23T22:16:40Z, got"
-            f" {seen(asked.occurred_at)}",
+            f"occurred_at {error}, got {seen(asked.occurred_at)}",
             param="occurred_at",
             code="invalid_value",
-        )
-    latest = now + timedelta(seconds=desk.streams.clock_skew_s_max)
-    if not desk.streams.oldest <= moment <= latest:
+        ) from None
+    except OverflowError:
+        moment = None
+    if moment is None or not desk.streams.oldest <= moment <= latest:
         raise Unprocessable(
             f"occurred_at must lie between {desk.streams.oldest.isoformat()} and"
             f" {desk.streams.clock_skew_s_max} s from now, got {seen(asked.occurred_at)}",

@@ -6,7 +6,6 @@ users' clients; `unknown_fields` names them for the warning or for strict mode.
 """
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import pydantic_core
@@ -242,15 +241,6 @@ def explain(error: ValidationError) -> tuple[str, str]:
     # A union complains once for each of its members: say them all in one sentence.
     allowed = dict.fromkeys(_allowed(fault) for fault in faults if _path_of(fault) == field)
     return f"{field} must be {' or '.join(allowed)}, got {seen(first['input'])}", field
-
-
-def aware_time(text: str) -> datetime | None:
-    """Read an RFC 3339 time with a zone; None if it is not one."""
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return moment if moment.tzinfo is not None else None
 
 
 def _path_of(fault: ErrorDetails) -> str:

@@ -17,8 +17,10 @@ import msgspec
 from streams.config import StreamsConfig
 from streams.errors import BadEvent
 from streams.events import Action, Erasure, Event, GuardVerdict, Message, Reaction, Shown
+from streams.messages import read_message
 from streams.rejections import bad_event_of, bad_headers, seen
 from streams.signals import SIGNALS, signal_of
+from streams.times import read_time
 from streams.wire import (
     DATA_FIELDS,
     ENVELOPE_FIELDS,
@@ -32,6 +34,7 @@ from streams.wire import (
     VERDICT_TYPE,
     ReactionData,
     ShownData,
+    StrictShownData,
     VerdictData,
     Wire,
 )
@@ -81,8 +84,8 @@ def decode_counting(
     num_unknown = 0
     try:
         wire = STRICT.decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        wire, num_unknown = _decode_leniently(value, error)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        wire, num_unknown = _decode_leniently(value)
     return _event_of(wire, known_at, config), num_unknown
 
 
@@ -169,11 +172,11 @@ def _event_of(wire: Wire, known_at: datetime, config: StreamsConfig) -> Event:
             id=event_id,
             source=source,
             user_id=user_id,
-            response_id=data.response_id,
+            response_id=data.response_id or "",
             action=data.action,
             rule=data.rule,
             rule_version=data.rule_version,
-            evidence=data.evidence,
+            evidence=data.evidence or "{}",
             since=_to_utc(data.since),
             occurred_at=occurred_at,
             known_at=known_at,
@@ -206,8 +209,9 @@ def _check_time(occurred_at: datetime, known_at: datetime, config: StreamsConfig
 def _shown_of(
     event_id: str, source: str, shown: ShownData, occurred_at: datetime, known_at: datetime
 ) -> Shown:
+    user_aliases, response_aliases = shown.user_aliases or (), shown.response_aliases or ()
     ids = (shown.response_id, shown.conversation_id, shown.policy)
-    if any(map(str.isspace, (*ids, *shown.user_aliases, *shown.response_aliases))):
+    if any(map(str.isspace, (*ids, *user_aliases, *response_aliases))):
         raise _blank_id()
     return Shown(
         id=event_id,
@@ -215,22 +219,41 @@ def _shown_of(
         response_id=shown.response_id,
         conversation_id=shown.conversation_id,
         user_id=shown.user_id,
-        turn=shown.turn,
-        messages=tuple([Message(role=m.role, content=m.content) for m in shown.messages]),
+        turn=shown.turn or 0,
+        messages=_messages_of(shown),
         response=shown.response,
         policy=shown.policy,
         experiment=shown.experiment or "",
         arm=shown.arm or "",
-        propensity=shown.propensity,
+        propensity=1.0 if shown.propensity is None else shown.propensity,
         surface=shown.surface or "",
         language=shown.language or "",
-        learnable=shown.learnable,
+        learnable=shown.learnable is not False,
         logprob=shown.logprob,
-        user_aliases=shown.user_aliases,
-        response_aliases=shown.response_aliases,
+        user_aliases=user_aliases,
+        response_aliases=response_aliases,
         client_id=shown.client_id or "",
         occurred_at=occurred_at,
         known_at=known_at,
+    )
+
+
+def _messages_of(shown: ShownData) -> tuple[Message, ...]:
+    if isinstance(shown, StrictShownData):
+        return tuple([Message(role=m.role, content=m.content) for m in shown.messages or ()])
+    return tuple(
+        [
+            read_message(
+                m.role,
+                m.content,
+                name=m.name,
+                refusal=m.refusal,
+                audio=m.audio,
+                tool_calls=m.tool_calls,
+                function_call=m.function_call,
+            )
+            for m in shown.messages or ()
+        ]
     )
 
 
@@ -242,23 +265,42 @@ def _to_utc(time: datetime) -> datetime:
     try:
         return time.astimezone(UTC)
     except OverflowError:
-        raise BadEvent(
-            "absurd_time", f"saw {time.isoformat()}; it lies outside the calendar in UTC"
-        ) from None
+        raise _beyond_calendar(time.isoformat()) from None
 
 
-def _decode_leniently(value: bytes, error: Exception) -> tuple[Wire, int]:
-    """A second try after the strict one failed with `error`: unknown fields are let pass.
+def _beyond_calendar(text: str) -> BadEvent:
+    return BadEvent("absurd_time", f"saw {text}; it lies outside the calendar in UTC")
+
+
+def _decode_leniently(value: bytes) -> tuple[Wire, int]:
+    """A second try after the strict one failed, for what others write.
 
     Returns the event and how many fields were ignored. Raises BadEvent.
     """
-    if "unknown field" not in str(error):
-        raise bad_event_of(error, value) from None
     try:
-        wire = LENIENT.decode(value)
+        try:
+            wire = LENIENT.decode(value)
+        except msgspec.ValidationError as error:
+            if "RFC3339" not in str(error):
+                raise
+            wire = LENIENT.decode(_with_plain_times(value))
         return wire, _num_unknown_fields(UNTYPED.decode(value))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as lenient_error:
-        raise bad_event_of(lenient_error, value) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise bad_event_of(error, value) from None
+
+
+def _with_plain_times(value: bytes) -> bytes:
+    """The same event with times that msgspec reads: it knows no leap second. Raises BadEvent."""
+    event = UNTYPED.decode(value)
+    for holder, name in ((event, "time"), (event["data"], "since")):
+        if isinstance(text := holder.get(name), str):
+            try:
+                holder[name] = read_time(text)
+            except ValueError as error:
+                raise BadEvent("bad_value", f"{name} {error}; saw {seen(text)}") from None
+            except OverflowError:
+                raise _beyond_calendar(text) from None
+    return _ENCODER.encode(event)
 
 
 def _num_unknown_fields(envelope: dict[str, Any]) -> int:
@@ -267,7 +309,7 @@ def _num_unknown_fields(envelope: dict[str, Any]) -> int:
     num_unknown = len(envelope.keys() - ENVELOPE_FIELDS)
     num_unknown += len(data.keys() - DATA_FIELDS[envelope["type"]])
     # Elsewhere `messages` is itself unknown, and may be anything.
-    messages = data.get("messages", ()) if envelope["type"] == SHOWN_TYPE else ()
+    messages = (data.get("messages") or ()) if envelope["type"] == SHOWN_TYPE else ()
     return num_unknown + sum(len(message.keys() - MESSAGE_FIELDS) for message in messages)
 
 

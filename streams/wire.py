@@ -1,8 +1,11 @@
 """The shapes of our events on the wire, as msgspec decodes and checks them in one pass.
 
-Each shape exists twice: a strict one that refuses unknown fields, and the one it extends, which
-ignores them. Decoding tries the strict one first, since that is how it learns, at no cost, that
-there is nothing unknown to count (msgspec reports nothing about fields that it skips).
+Each shape exists twice: a strict one for what we write ourselves, and the one it extends, which
+takes what others write: unknown fields, and messages of any form (streams/messages.py). Decoding
+tries the strict one first, since that is how it learns, at no cost, that there is nothing unknown
+to count (msgspec reports nothing about fields that it skips), and no message to be put into words.
+
+Null in an optional field is the same as leaving it out.
 """
 
 from datetime import datetime
@@ -38,27 +41,35 @@ Turn: TypeAlias = Annotated[int, Meta(ge=0, le=TURN_MAX)]
 
 
 class MessageWire(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A message as clients of chat APIs write it; streams/messages.py makes text of it."""
+
     role: Annotated[str, Meta(min_length=1, max_length=NAME_CHARS_MAX)]
-    content: str
+    content: str | list[Any] | dict[str, Any] | None = None
+    name: str | None = None
+    refusal: str | None = None
+    audio: dict[str, Any] | None = None
+    tool_calls: list[Any] | None = None
+    function_call: dict[str, Any] | None = None
+    tool_call_id: str | None = None
 
 
 class ShownData(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     response_id: Id
     conversation_id: Id
     user_id: Id
-    turn: Turn = 0
-    messages: tuple[MessageWire, ...] = ()
+    turn: Turn | None = None
+    messages: tuple[MessageWire, ...] | None = ()
     response: str
     policy: Id
     experiment: Name | None = None
     arm: Name | None = None
-    propensity: Propensity = 1.0
+    propensity: Propensity | None = None
     surface: Name | None = None
     language: Name | None = None
-    learnable: bool = True
+    learnable: bool | None = None
     logprob: Logprob | None = None
-    user_aliases: Aliases = ()
-    response_aliases: Aliases = ()
+    user_aliases: Aliases | None = None
+    response_aliases: Aliases | None = None
     client_id: Annotated[str, Meta(max_length=ID_CHARS_MAX)] | None = None
 
 
@@ -72,11 +83,11 @@ class ReactionData(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 class VerdictData(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     user_id: Id
-    response_id: Annotated[str, Meta(max_length=ID_CHARS_MAX)] = ""
+    response_id: Annotated[str, Meta(max_length=ID_CHARS_MAX)] | None = None
     action: Ruling
     rule: Annotated[str, Meta(min_length=1, max_length=NAME_CHARS_MAX)]
     rule_version: Turn
-    evidence: Annotated[str, Meta(max_length=EVIDENCE_CHARS_MAX)] = "{}"
+    evidence: Annotated[str, Meta(max_length=EVIDENCE_CHARS_MAX)] | None = None
     since: AwareTime
 
 
@@ -114,11 +125,20 @@ class VerdictWire(Envelope, frozen=True, kw_only=True, gc=False, tag=VERDICT_TYP
 
 
 class StrictMessage(MessageWire, frozen=True, kw_only=True, gc=False, forbid_unknown_fields=True):
-    pass
+    """One that is stored as it stands."""
+
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str
+    name: None = None
+    refusal: None = None
+    audio: None = None
+    tool_calls: None = None
+    function_call: None = None
+    tool_call_id: None = None
 
 
 class StrictShownData(ShownData, frozen=True, kw_only=True, gc=False, forbid_unknown_fields=True):
-    messages: tuple[StrictMessage, ...] = ()
+    messages: tuple[StrictMessage, ...] | None = ()
 
 
 class StrictReactionData(

@@ -3,6 +3,7 @@
 Method: small recipes in a temporary folder and an environment passed as a plain dict.
 """
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -102,3 +103,11 @@ def test_the_hash_of_dials_is_stable_and_tells_values_apart():
 def test_an_empty_variable_is_an_empty_text():
     settings = load_settings((), {"RLUF_SERVING__WORKER_METRICS_URL": ""})
     assert settings.serving.worker_metrics_url == ""
+
+
+def test_a_time_is_read_as_everywhere_and_nothing_else_is_one():
+    settings = load_settings((), {"RLUF_STREAMS__OLDEST": "2016-12-31T23:59:60Z"})
+    assert settings.streams.oldest == datetime(2017, 1, 1, tzinfo=UTC)
+    for wrong in ("1700000000", "2020-01-01", "yesterday"):
+        with pytest.raises(BadSettings, match=r"streams\.oldest.*RFC 3339"):
+            load_settings((), {"RLUF_STREAMS__OLDEST": wrong})

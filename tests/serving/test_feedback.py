@@ -170,6 +170,8 @@ def test_an_unknown_signal_is_refused_with_the_nearest_one(api: TestClient, live
         ({"action": "addd"}, 422, "action", "did you mean 'add'?"),
         ({"value": 3}, 422, "value", "true or false"),
         ({"action": "add", "value": False}, 422, "value", "contradict"),
+        ({"value": None}, 422, "value", "null"),
+        ({"value": None, "action": None}, 422, "value", "null"),
         ({"actor_id": ""}, 422, "actor_id", "blank"),
         ({"occurred_at": "yesterday"}, 422, "occurred_at", "RFC 3339"),
         ({"occurred_at": "2026-11-24T12:00:00"}, 422, "occurred_at", "zone"),
@@ -193,7 +195,15 @@ def test_a_wrong_field_is_named_with_what_was_seen_and_what_is_allowed(
 
 def test_the_time_of_the_tap_is_kept(api: TestClient, live: Place):
     assert send(api, occurred_at="2026-11-24T13:00:00+02:00").status_code == 202
-    assert live.producer.reactions[0].occurred_at.isoformat() == "2026-11-24T13:00:00+02:00"
+    assert live.producer.reactions[0].occurred_at.isoformat() == "2026-11-24T11:00:00+00:00"
+
+
+def test_null_in_an_optional_field_is_absence(api: TestClient, live: Place):
+    names = ("inference_id", "episode_id", "metric_name", "actor_id", "occurred_at", "surface")
+    null = dict.fromkeys((*names, "tags", "dryrun"))
+    assert send(api, action="add", value=None, **null).status_code == 202
+    assert send(api, value=True, action=None).status_code == 202
+    assert [reaction.action for reaction in live.producer.reactions] == ["add", "add"]
 
 
 def test_removal_is_an_event_of_its_own(api: TestClient, live: Place):

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from streams.events import Erasure, Message, Reaction, Shown
+from streams.events import Erasure, GuardVerdict, Message, Reaction, Shown
 from streams.pipeline import Record
 
 KNOWN_AT = datetime(2025, 11, 24, 12, 0, tzinfo=UTC)
@@ -62,6 +62,24 @@ def erasure(**changes: Any) -> Erasure:
         "known_at": KNOWN_AT,
     }
     return Erasure(**(fields | changes))
+
+
+def verdict(**changes: Any) -> GuardVerdict:
+    """A person's ruling on one reaction."""
+    fields: dict[str, Any] = {
+        "id": "v-1",
+        "source": "/operator",
+        "user_id": "u-9",
+        "response_id": "chatcmpl-1",
+        "action": "quarantine",
+        "rule": "person",
+        "rule_version": 1,
+        "evidence": '{"who":"ada"}',
+        "since": OCCURRED_AT,
+        "occurred_at": OCCURRED_AT,
+        "known_at": KNOWN_AT,
+    }
+    return GuardVerdict(**(fields | changes))
 
 
 def envelope(**changes: Any) -> dict[str, Any]:

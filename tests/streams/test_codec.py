@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from streams.codec import STRUCTURED, decode, decode_counting, encode, key_of, topic_of
 from streams.config import StreamsConfig
 from streams.errors import REASONS, BadEvent
-from streams.events import Erasure, Message, Reaction, Shown
+from streams.events import Erasure, GuardVerdict, Message, Reaction, Shown
+from streams.wire import DATA_TYPES
 from tests.streams.samples import (
     KNOWN_AT,
     envelope,
@@ -22,6 +23,7 @@ from tests.streams.samples import (
     erasure,
     reaction,
     shown,
+    verdict,
 )
 
 VALID = envelope_bytes()
@@ -94,7 +96,8 @@ HOSTILE: list[tuple[str, bytes | None, str]] = [
     ("float for turn", shown_with(turn=1.0), "wrong_type"),
     ("text for learnable", shown_with(learnable="yes"), "wrong_type"),
     ("text for messages", shown_with(messages="hi"), "wrong_type"),
-    ("null for content", shown_with(messages=[{"role": "user", "content": None}]), "wrong_type"),
+    ("number for content", shown_with(messages=[{"role": "user", "content": 7}]), "wrong_type"),
+    ("no role", shown_with(messages=[{"content": "hi"}]), "missing_field"),
     ("empty id", envelope_bytes(id=""), "empty_id"),
     ("empty source", envelope_bytes(source=""), "empty_id"),
     ("blank user", envelope_bytes(data__user_id=" \t"), "empty_id"),
@@ -118,7 +121,8 @@ HOSTILE: list[tuple[str, bytes | None, str]] = [
     ("empty role", shown_with(messages=[{"role": "", "content": ""}]), "bad_value"),
     ("no timezone", envelope_bytes(time="2025-11-24T11:59:58"), "bad_value"),
     ("no time at all", envelope_bytes(time="yesterday"), "bad_value"),
-    ("leap second", envelope_bytes(time="2016-12-31T23:59:60Z"), "bad_value"),
+    ("second 60 on any day", envelope_bytes(time="2016-12-30T23:59:60Z"), "bad_value"),
+    ("leap second after 9999", envelope_bytes(time="9999-12-31T23:59:60Z"), "absurd_time"),
     ("30 February", envelope_bytes(time="2026-02-30T00:00:00Z"), "bad_value"),
     ("year 10000", envelope_bytes(time="10000-01-01T00:00:00Z"), "bad_value"),
     ("year 1", envelope_bytes(time="0001-01-01T00:00:00Z"), "absurd_time"),
@@ -215,13 +219,44 @@ def test_optional_fields_have_the_defaults_of_the_contract():
     assert event.logprob is None
 
 
-def test_null_for_an_optional_text_is_the_same_as_leaving_it_out():
-    event = decode(shown_with(arm=None, experiment=None, logprob=None), known_at=KNOWN_AT)
-    assert event == decode(shown_with(), known_at=KNOWN_AT)
+OPTIONAL = [
+    (kind, field.name)
+    for kind, data in DATA_TYPES.items()
+    for field in msgspec.structs.fields(data)
+    if not field.required
+]
+
+
+@pytest.mark.parametrize(("kind", "name"), OPTIONAL)
+def test_null_for_an_optional_field_is_the_same_as_leaving_it_out(kind, name):
+    event = {
+        "rluf.response.shown.v1": shown(),
+        "rluf.reaction.v1": reaction(network="n_1"),
+        "rluf.guard.verdict.v1": verdict(),
+    }[kind]
+    told = msgspec.json.decode(encode(event))
+    told["data"].pop(name, None)
+    without_it = decode(msgspec.json.encode(told), known_at=KNOWN_AT)
+    told["data"][name] = None
+    assert decode(msgspec.json.encode(told), known_at=KNOWN_AT) == without_it
+
+
+@pytest.mark.parametrize("name", ["subject", "partitionkey", "datacontenttype", "dataschema"])
+def test_null_for_an_optional_attribute_is_the_same_as_leaving_it_out(name):
+    assert decode(envelope_bytes(**{name: None}), known_at=KNOWN_AT) == reaction()
+
+
+def test_a_leap_second_is_the_first_second_after_it_in_every_time_of_an_event():
+    told = msgspec.json.decode(encode(verdict()))
+    told["time"], told["data"]["since"] = "2016-12-31T23:59:60Z", "2015-07-01T01:59:60+02:00"
+    event = decode(msgspec.json.encode(told), known_at=KNOWN_AT)
+    assert isinstance(event, GuardVerdict)
+    assert event.occurred_at == datetime(2017, 1, 1, tzinfo=UTC)
+    assert event.since == datetime(2015, 7, 1, tzinfo=UTC)
 
 
 def test_unknown_fields_are_ignored_and_counted_wherever_they_stand():
-    message = {"role": "user", "content": "hi", "name": "Ada", "extra": {}}
+    message = {"role": "user", "content": "hi", "mood": "good", "extra": {}}
     value = envelope_bytes(
         **{**SHOWN, "data": {**SHOWN["data"], "messages": [message], "mood": "good"}},
         traceparent="00-1-2-03",
