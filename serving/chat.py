@@ -73,7 +73,8 @@ async def _understand(desk: Desk, request: Request) -> Exchange:
             param="n",
             code="invalid_value",
         )
-    num_chars = sum(len(turn.content) for turn in asked.messages)
+    chat = asked.chat()
+    num_chars = sum(len(turn["content"]) for turn in chat)
     if num_chars > config.prompt_chars_max:
         raise BadRequest(
             f"messages of {num_chars} characters exceed this model's maximum context length: at "
@@ -91,7 +92,7 @@ async def _understand(desk: Desk, request: Request) -> Exchange:
         # A request by nobody in particular is a unit of its own: shares hold, nothing is sticky.
         assignment=await desk.engine.resolve(asked.model, unit or response_id),
         ask=Ask(
-            chat=asked.chat(),
+            chat=chat,
             max_new_tokens=min(wanted, config.completion_tokens_max),
             temperature=config.temperature if asked.temperature is None else asked.temperature,
             top_p=config.top_p if asked.top_p is None else asked.top_p,

@@ -43,9 +43,7 @@ def query_routes(desk: Desk, board: StatusBoard) -> APIRouter:
         require_key(request, desk.config.api_keys)
         asked = await read_request(request, ScoreRequest, desk.config)
         warnings = ignored_fields(request, asked, [], desk.config)
-        chats = [
-            [{"role": turn.role, "content": turn.content} for turn in chat] for chat in asked.chats
-        ]
+        chats = [[turn.read() for turn in chat] for chat in asked.chats]
         _check_chats(chats, desk.config.score_chats_max)
         async with scoring:  # One at a time: a reward model fills the cores by itself.
             logits = await asyncio.to_thread(_score, desk.scorer, chats)

@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from models.chat import Chat
 from serving.errors import SEEN_CHARS_MAX, BadRequest, seen
+from streams.messages import read_message, text_of
 
 ID_CHARS_MAX = 512
 """The event contract's own limit (streams/wire.py)."""
@@ -58,23 +59,21 @@ ALLOWED: Mapping[str, str] = {
 
 
 def _text_of_content(value: object) -> object:
-    """Join OpenAI's text parts; images, audio and files are not for these policies."""
+    """Join the texts of parts; images, audio and files are not for these policies."""
     if value is None:
         return ""
     if not isinstance(value, list):
         return value
-    texts = []
     for part in value:
         kind = part.get("type") if isinstance(part, dict) else None
-        text = part.get("text") if isinstance(part, dict) else None
-        if kind not in ("text", "refusal") or not isinstance(text, str):
+        text = part.get(kind) if isinstance(part, dict) and kind in ("text", "refusal") else None
+        if not isinstance(text, str):
             raise PydanticCustomError(
                 "content_part",
                 'only parts of type "text" are allowed, got one of type {kind}',
                 {"kind": repr(kind)[:40]},
             )
-        texts.append(text)
-    return "".join(texts)
+    return text_of(value)
 
 
 class Turn(BaseModel):
@@ -84,6 +83,24 @@ class Turn(BaseModel):
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: Annotated[str, BeforeValidator(_text_of_content)] = ""
+    name: str | None = None
+    refusal: str | None = None
+    audio: dict[str, Any] | None = None
+    tool_calls: list[Any] | None = None
+    function_call: dict[str, Any] | None = None
+
+    def read(self) -> dict[str, str]:
+        """Give the message as policies read it and as events keep it."""
+        message = read_message(
+            self.role,
+            self.content,
+            name=self.name,
+            refusal=self.refusal,
+            audio=self.audio,
+            tool_calls=self.tool_calls,
+            function_call=self.function_call,
+        )
+        return {"role": message.role, "content": message.content}
 
 
 class StreamOptions(BaseModel):
@@ -140,14 +157,8 @@ class ChatRequest(Asked):
     reasoning_effort: str | None = None
 
     def chat(self) -> Chat:
-        """Give the conversation as policies read it; `developer` is the newer word for system."""
-        return [
-            {
-                "role": "system" if turn.role == "developer" else turn.role,
-                "content": turn.content,
-            }
-            for turn in self.messages
-        ]
+        """Give the conversation as policies read it."""
+        return [turn.read() for turn in self.messages]
 
     def stops(self) -> tuple[str, ...]:
         """Give the stop sequences; empty ones stop nothing."""
