@@ -14,7 +14,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format up bench-streams bench chaos fuzz screenshots clean
+.PHONY: help setup demo test test-long check format up bench-streams bench chaos fuzz screenshots clean
 
 help: ## Show these verbs
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -31,10 +31,16 @@ demo: $(STAMP) ## Run the whole loop once against simulated users and write runs
 up: $(STAMP) ## Start broker, worker, API and scheduler; Ctrl-C stops them
 	@$(BIN)/python -m rluf up
 
-test: $(STAMP) ## Run the tests
-	@mkdir -p runs/cache
-	@HF_HUB_OFFLINE=1 HF_HOME="$(CURDIR)/runs/cache/hf" MPLCONFIGDIR="$(CURDIR)/runs/cache/matplotlib" \
-		$(BIN)/python -m pytest $(PYTEST_ARGUMENTS)
+# One process of tests for each core (a file stays in one), one thread of torch in each of them.
+PYTEST = mkdir -p runs/cache && HF_HUB_OFFLINE=1 HF_HOME="$(CURDIR)/runs/cache/hf" \
+	MPLCONFIGDIR="$(CURDIR)/runs/cache/matplotlib" OMP_NUM_THREADS=1 \
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+test: $(STAMP) ## Run the tests (one of them: .venv/bin/python -m pytest PATH)
+	@$(PYTEST) -m "not long" $(PYTEST_ARGUMENTS)
+
+test-long: $(STAMP) ## Run all tests: properties with all their examples, chaos and soaks too
+	@$(PYTEST) --hypothesis-profile long $(PYTEST_ARGUMENTS)
 
 check: $(STAMP) ## Run ruff and mypy --strict
 	@$(BIN)/python -m ruff check .

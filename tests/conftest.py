@@ -1,4 +1,4 @@
-"""What tests of several rooms share: one Apache Kafka for the whole run."""
+"""What tests of several rooms share: one Apache Kafka for the whole run, and how long it looks."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,9 +8,19 @@ import pytest
 from streams.broker import Broker
 from streams.config import StreamsConfig
 from streams.events import new_id
+from tests.properties import register_profiles
 
 CACHE = Path(__file__).parent.parent / "runs" / "cache"
 """In the checkout, so that the broker is downloaded once and not by every run."""
+
+register_profiles()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with tests that take long come first, so that no process ends with one of them alone;
+    within a file the order stays."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")

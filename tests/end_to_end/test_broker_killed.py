@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,10 +28,10 @@ from streams.topics import ensure_topics, lag
 from tests.chaos.cluster import SingleNode
 from tests.conftest import CACHE
 from tests.rluf.command import ROOT, environment
+from tests.waiting import WAIT_S, wait_for
 
 pytestmark = pytest.mark.kafka
 
-LIMIT_S = 90.0
 CLIENTS = 12
 UNDER_WAY_MAX = 4
 TAPS = 100
@@ -71,14 +71,14 @@ class Clients:
     def finish(self) -> None:
         self._is_over.set()
         for thread in self._threads:
-            thread.join(LIMIT_S)
+            thread.join(WAIT_S)
             assert not thread.is_alive(), "a tap was not acknowledged"
 
     def acknowledged(self) -> list[Answer]:
         return [answer for answer in self.answers if answer.status == 202]
 
     def _run(self) -> None:
-        with httpx.Client(base_url=self._url, timeout=LIMIT_S) as client:
+        with httpx.Client(base_url=self._url, timeout=WAIT_S) as client:
             while not self._is_over.is_set():
                 tap = f"tap-{next(self._taps)}"
                 while self._send(client, tap).status in (429, 503):
@@ -103,13 +103,6 @@ class Clients:
         return answer
 
 
-def wait_for(is_true: Callable[[], bool], what: str) -> None:
-    until = time.monotonic() + LIMIT_S
-    while not is_true():
-        assert time.monotonic() < until, what
-        time.sleep(0.05)
-
-
 @contextmanager
 def running(verb: str, home: Path, settings: dict[str, str]) -> Iterator[None]:
     """`rluf verb` with its output in a file; it must live as long as the block."""
@@ -126,7 +119,7 @@ def running(verb: str, home: Path, settings: dict[str, str]) -> Iterator[None]:
         yield
         assert process.poll() is None, path.read_text("utf-8")
         process.terminate()
-        assert process.wait(LIMIT_S) == 0, path.read_text("utf-8")
+        assert process.wait(WAIT_S) == 0, path.read_text("utf-8")
     finally:
         if process.poll() is None:
             process.kill()

@@ -22,15 +22,14 @@ from tests.streams.worker_rig import (
     dead_letters,
     is_caught_up,
     start_worker,
-    wait_for,
 )
+from tests.waiting import WAIT_S, wait_for
 
 pytestmark = [
     pytest.mark.kafka,
     pytest.mark.skipif(shutil.which("kcat") is None, reason="kcat is not installed"),
 ]
 
-WAIT_S = 60.0
 PAGE = Path(__file__).parents[2] / "docs" / "events.md"
 STRUCTURED = ("-H", "content-type=application/cloudevents+json")
 
@@ -66,7 +65,7 @@ def test_what_kcat_writes_as_the_page_says_becomes_a_fact(config, worker, tmp_pa
     told = [part for header in headers for part in ("-H", header)]
     kcat(config, "-P", "-t", config.reactions_topic, *told, told=data)
     kcat(config, "-P", "-t", config.reactions_topic, *STRUCTURED, told=b"no event\n")
-    wait_for(lambda: is_caught_up(config), WAIT_S)
+    wait_for(lambda: is_caught_up(config))
     assert reactions(tmp_path) == {"structured": 1, "binary": 1}
     assert dead_letters(tmp_path) == {b"no event": "malformed_json"}
 
@@ -74,7 +73,7 @@ def test_what_kcat_writes_as_the_page_says_becomes_a_fact(config, worker, tmp_pa
 def test_kcat_reads_events_and_the_reason_and_bytes_of_dead_letters(config, worker, tmp_path):
     value = encode(reaction("read"))
     produce(config, [value, b"no event"])
-    wait_for(lambda: is_caught_up(config), WAIT_S)
+    wait_for(lambda: is_caught_up(config))
     read = ("-C", "-o", "beginning", "-e", "-q")
     assert value in kcat(config, *read, "-t", config.reactions_topic).splitlines()
     letters = kcat(config, *read, "-t", config.dead_letters_topic, "-f", "%h\n%s\n\n")
@@ -103,7 +102,7 @@ def test_the_commands_of_the_page_work_as_they_stand_there(config, worker, tmp_p
         shell = ["bash", "-euo", "pipefail", "-c", block]
         done = subprocess.run(shell, cwd=tmp_path, capture_output=True, timeout=WAIT_S, check=False)
         assert done.returncode == 0, done.stderr.decode()
-        wait_for(lambda: is_caught_up(config), WAIT_S)
+        wait_for(lambda: is_caught_up(config))
         said.append(done.stdout)
     assert len(written) == 2
     assert reactions(tmp_path) == {"from-a-file": 1, "tap-1": 1}

@@ -29,6 +29,7 @@ from streams.producer import Producer
 from streams.topics import Offsets, end_offsets, ensure_topics, lag
 from tests.features.histories import busy_month, erasure, reaction, store_all
 from tests.rluf.command import finish, start
+from tests.waiting import WAIT_S
 
 pytestmark = pytest.mark.kafka
 
@@ -38,7 +39,6 @@ EVENTS: list[Event] = [
     erasure("u5", 16_000),
 ]
 EARLIER, LATER = EVENTS[::2], EVENTS[1::2]
-CATCH_UP_S = 60.0
 TICK_S = 0.01
 """The log cuts its times to ms: this keeps what is sent on each side of a time on that side."""
 TOPICS = ("shown", "reactions", "erasures", "verdicts", "dead_letters", "decisions")
@@ -62,10 +62,10 @@ def working(config: StreamsConfig, home: Path) -> Iterator[None]:
     process = start("worker", home=home, settings=dials)
     try:
         yield
-        until = time.monotonic() + CATCH_UP_S
+        until = time.monotonic() + WAIT_S
         while sum(lag(config).values()):
             assert process.poll() is None, process.communicate()[1]
-            assert time.monotonic() < until, f"behind after {CATCH_UP_S:.0f} s: {lag(config)}"
+            assert time.monotonic() < until, f"behind after {WAIT_S:.0f} s: {lag(config)}"
             time.sleep(0.2)
     finally:
         process.send_signal(signal.SIGTERM)

@@ -13,8 +13,7 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -30,10 +29,10 @@ from streams.config import StreamsConfig
 from streams.events import new_id
 from streams.topics import ensure_topics, lag
 from tests.rluf.command import ROOT, environment
+from tests.waiting import WAIT_S, wait_for
 
 pytestmark = pytest.mark.kafka
 
-LIMIT_S = 90.0
 TOPICS = ("shown", "reactions", "erasures", "verdicts", "dead_letters", "decisions")
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 SHOWN_BY, LOVED_BY = "b7ad6b7169203331", "00f067aa0ba902b7"
@@ -95,13 +94,6 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_for(is_true: Callable[[], bool], what: str) -> None:
-    until = time.monotonic() + LIMIT_S
-    while not is_true():
-        assert time.monotonic() < until, what
-        time.sleep(0.05)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
     """A home, its topics, and where its API and the collector are."""
@@ -128,7 +120,7 @@ class Place:
             f"http://127.0.0.1:{self.port}{path}",
             content=json.dumps(body),
             headers={"content-type": "application/json", **headers},
-            timeout=LIMIT_S,
+            timeout=WAIT_S,
         )
 
     def wait_until_stored(self) -> None:
@@ -162,7 +154,7 @@ class Place:
             for process, _ in started:
                 process.send_signal(signal.SIGTERM)
             for process, log_path in started:
-                assert process.wait(LIMIT_S) == 0, log_path.read_text("utf-8")
+                assert process.wait(WAIT_S) == 0, log_path.read_text("utf-8")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,7 +220,7 @@ def traced(place: Place) -> Traced:
         place.wait_until_stored()
         # A path that names a user, in a trace that the API begins.
         url = f"http://127.0.0.1:{place.port}/v1/features/users/{USER}"
-        assert httpx.get(url, timeout=LIMIT_S).status_code in (200, 404)
+        assert httpx.get(url, timeout=WAIT_S).status_code in (200, 404)
     event_ids = {SHOWN_BY: event_id, LOVED_BY: loved.json()["feedback_id"]}
     return Traced(place=place, event_ids=event_ids, collector=collector)
 
@@ -318,7 +310,7 @@ def test_a_collector_that_is_away_or_mute_costs_no_fact_and_both_processes_end_w
         mute.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         mute.bind(("127.0.0.1", place.collector_port))
         mute.listen()
-        mute.settimeout(LIMIT_S)
+        mute.settimeout(WAIT_S)
         with closing(mute.accept()[0]):  # An export is under way, and stays so.
             for number in range(NUM_TAPS):
                 tap(f"mute-{number}")

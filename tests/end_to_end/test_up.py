@@ -11,7 +11,7 @@ import subprocess
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +19,10 @@ import psutil
 import pytest
 
 from tests.rluf.command import Outcome, rluf, start
+from tests.waiting import WAIT_S, wait_for
 
 pytestmark = pytest.mark.kafka
-LIMIT_S = 90.0
 OWN_PORT = {"RLUF_SERVING__PORT": "0"}
-
-
-def wait_for(is_true: Callable[[], bool], what: str) -> None:
-    until = time.monotonic() + LIMIT_S
-    while not is_true():
-        assert time.monotonic() < until, what
-        time.sleep(0.05)
 
 
 class Up:
@@ -63,8 +56,8 @@ class Up:
         """Ctrl-C; gives the exit code."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGINT)
-        code = self.process.wait(LIMIT_S)
-        self._listener.join(LIMIT_S)
+        code = self.process.wait(WAIT_S)
+        self._listener.join(WAIT_S)
         assert self.process.stdout is not None
         assert self.process.stderr is not None
         self.process.stdout.close()

@@ -33,6 +33,7 @@ from streams.pipeline import Pipeline, Record
 from streams.signals import SIGNALS
 from tests.features.algebra_events import CONFIG, HISTORIES, Bytes, in_log, unplaced
 from tests.features.histories import AFTER, busy_month, erasure, reaction, shown
+from tests.properties import examples
 
 CHUNK = st.integers(1, 12)
 
@@ -154,10 +155,8 @@ class Worker(RuleBasedStateMachine):
 
 TestAnyDelivery = Worker.TestCase
 TestAnyDelivery.settings = settings(
-    max_examples=40,
+    max_examples=examples(40),
     stateful_step_count=8,
-    deadline=None,
-    derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 

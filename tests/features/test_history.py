@@ -29,6 +29,7 @@ from tests.features.histories import (
     shown,
     store_all,
 )
+from tests.properties import examples
 
 JUST_BEFORE = timedelta(microseconds=1)
 RESPONSES = {f"r{number}": ("u" if number < 4 else "v", number * 7) for number in range(6)}
@@ -63,7 +64,7 @@ def count_naively(user, signal, until, reactions):
     return len(seen), standing
 
 
-@settings(max_examples=6, deadline=None, database=None)
+@settings(max_examples=examples(6))
 @given(reactions=REACTIONS, seed=st.integers(0, 99))
 def test_features_at_an_exposure_are_those_of_a_naive_count_before_it(reactions, seed):
     with tempfile.TemporaryDirectory() as folder:

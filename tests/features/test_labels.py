@@ -18,6 +18,7 @@ from features.views import query
 from streams.reactions import NEVER, ReactionState, fold
 from streams.signals import SIGNALS
 from tests.features.histories import AFTER, at, reaction, shown, store_all
+from tests.properties import examples
 
 REACTIONS = st.lists(
     st.builds(
@@ -45,7 +46,7 @@ def fold_in_python(reactions):
     return {key: reduce(fold, events, ReactionState()) for key, events in groups.items()}
 
 
-@settings(max_examples=25, deadline=None, database=None)
+@settings(max_examples=examples(25))
 @given(reactions=REACTIONS, seed=st.integers(0, 999), chunk=st.integers(1, 5), merge=st.booleans())
 def test_labels_equal_the_fold_in_python_in_any_order_and_files(reactions, seed, chunk, merge):
     again = [*reactions, *reactions[: len(reactions) // 2]]

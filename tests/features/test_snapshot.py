@@ -35,6 +35,7 @@ from tests.features.histories import (
     shown,
     store_all,
 )
+from tests.properties import examples
 
 MONTH = busy_month()
 
@@ -55,7 +56,7 @@ def rows_by_id(snapshot):
     return {row["response_id"]: row for row in snapshot.examples().to_pylist()}
 
 
-@settings(max_examples=5, deadline=None, database=None)
+@settings(max_examples=examples(5))
 @given(seed=st.integers(0, 999), chunk=st.integers(20, 400), merge=st.booleans())
 def test_any_order_repetition_and_files_give_one_hash(month, seed, chunk, merge):
     with tempfile.TemporaryDirectory() as folder:

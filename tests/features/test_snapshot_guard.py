@@ -21,6 +21,7 @@ from features.snapshot import load_snapshot, take_snapshot
 from streams.events import PERSON
 from streams.guard import RULES, GuardConfig
 from tests.features.histories import at, busy_month, reaction, replay, shown, store_all, verdict
+from tests.properties import examples
 
 NOW_S = 10 * 86_400.0
 """When the snapshot is taken, in seconds after the start: all exposures are mature."""
@@ -83,7 +84,7 @@ def test_a_verdict_that_became_a_fact_later_changes_no_snapshot_of_before(tmp_pa
     assert take(tmp_path).hash == before
 
 
-@settings(max_examples=4, deadline=None, database=None)
+@settings(max_examples=examples(4))
 @given(seed=st.integers(0, 999), chunk=st.integers(50, 400))
 def test_no_order_and_no_repetition_of_facts_matters(attacked, seed, chunk):
     with tempfile.TemporaryDirectory() as folder:

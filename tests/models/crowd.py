@@ -8,10 +8,10 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.synchronize import Barrier
 from typing import Any
 
+from tests.waiting import WAIT_S
+
 SIZE = 4
 
-WAIT_S = 120.0
-"""Only a failing test waits so long; the first one waits for imports on a busy machine."""
 
 _barrier: Barrier | None = None
 

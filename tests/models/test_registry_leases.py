@@ -16,9 +16,7 @@ from models.leases import Lease, keep
 from models.registry import Registry
 from tests.models.conftest import Clock, Opened
 from tests.models.hammer import take_lease_and_die
-
-SOON_S = 20.0
-"""Generous: only a failing test waits so long."""
+from tests.waiting import WAIT_S, wait_for
 
 TTL = timedelta(seconds=60)
 
@@ -51,7 +49,7 @@ def test_the_lease_of_a_killed_process_ends_by_itself(
         target=take_lease_and_die, args=(url, home)
     )
     dying.start()
-    dying.join(SOON_S)
+    dying.join(WAIT_S)
     assert dying.exitcode == -signal.SIGKILL
     clock.time = datetime.now(UTC)
     registry = opened(url, clock=clock)
@@ -79,8 +77,8 @@ def test_a_holder_that_was_away_too_long_learns_that_it_lost(registry: Registry)
         lost.set()
 
     with keep(_lease(), timedelta(seconds=0.02), renew_once) as held:
-        assert lost.wait(SOON_S)
-        _until(held.is_lost)
+        assert lost.wait(WAIT_S)
+        wait_for(held.is_lost)
         with pytest.raises(Conflict, match="ran out"):
             held.check()
 
@@ -97,7 +95,7 @@ def test_a_lease_is_kept_while_the_database_is_away_for_a_while() -> None:
         return lease
 
     with keep(_lease(), timedelta(seconds=2), renew_once) as held:
-        assert renewed.wait(SOON_S)
+        assert renewed.wait(WAIT_S)
         held.check()
 
 
@@ -106,14 +104,14 @@ def test_a_lease_is_lost_when_the_database_is_away_for_its_whole_life() -> None:
         raise Unavailable("away")
 
     with keep(_lease(), timedelta(seconds=0.04), renew_once) as held:
-        _until(held.is_lost)
+        wait_for(held.is_lost)
 
 
 def test_a_lease_is_renewed_while_work_goes_on(url: str, opened: Opened) -> None:
     registry = opened(url)
     with registry.lease("turn", holder="ada", ttl=timedelta(seconds=2)) as held:
         first = held.lease.expires_at
-        _until(lambda: held.lease.expires_at > first)
+        wait_for(lambda: held.lease.expires_at > first)
         held.check()
 
 
@@ -142,13 +140,3 @@ def _lease() -> Lease:
         expires_at=now,
         is_released=False,
     )
-
-
-def _until(is_so: object) -> None:
-    assert callable(is_so)
-    deadline = threading.Event()
-    for _ in range(int(SOON_S / 0.01)):
-        if is_so():
-            return
-        deadline.wait(0.01)
-    pytest.fail("it never came to be")

@@ -8,7 +8,6 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -26,6 +25,7 @@ from rluf.local import (
     supervised,
 )
 from rluf.settings import Settings, load_settings
+from tests.waiting import wait_for
 
 SLEEPER = "import time; print('working', flush=True); time.sleep(60)"
 
@@ -42,13 +42,6 @@ def make(home: Path, code: str, said: list[str]) -> Supervisor:
     return Supervisor(settings_at(home), say=said.append, plan=plan)
 
 
-def wait_until(is_true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not is_true():
-        assert time.monotonic() < deadline, "it did not come true within 20 s"
-        time.sleep(0.02)
-
-
 def test_a_killed_child_is_named_with_its_cause_and_started_again(tmp_path):
     said: list[str] = []
     supervisor = make(tmp_path, SLEEPER, said)
@@ -58,12 +51,12 @@ def test_a_killed_child_is_named_with_its_cause_and_started_again(tmp_path):
     try:
         process = supervisor.children[0].process
         assert process is not None
-        wait_until(lambda: "working" in supervisor.children[0].last_words())
+        wait_for(lambda: "working" in supervisor.children[0].last_words())
         process.send_signal(signal.SIGKILL)
-        wait_until(lambda: any("restarting (1 of 5)" in line for line in said))
+        wait_for(lambda: any("restarting (1 of 5)" in line for line in said))
         assert any("worker died: killed by SIGKILL" in line for line in said)
         assert any("working" in line for line in said)
-        wait_until(lambda: supervisor.children[0].process is not process)
+        wait_for(lambda: supervisor.children[0].process is not process)
     finally:
         supervisor.stop()
         watcher.join()
@@ -107,7 +100,7 @@ def test_a_child_that_came_back_is_said_to_be_ready(tmp_path):
         process = supervisor.children[0].process
         assert process is not None
         process.send_signal(signal.SIGKILL)
-        wait_until(lambda: sum("worker: ready" in line for line in said) == 2)
+        wait_for(lambda: sum("worker: ready" in line for line in said) == 2)
         assert f"worker: ready (pid {process.pid})" in said[1]
         assert str(process.pid) not in said[-1]
     finally:

@@ -21,10 +21,10 @@ from models.registry import Registry
 from rluf.settings import load_settings
 from tests.rluf.command import Outcome, finish, rluf, start
 from tests.rluf.small_home import make_home, settings_of, write_inputs
+from tests.waiting import WAIT_S
 
 NUM_KILLS = 3
 SEED = 4
-LIMIT_S = 120.0
 
 
 def registry_at(home: Path) -> Registry:
@@ -96,12 +96,12 @@ def turns(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Turns:
 
     listener = threading.Thread(target=listen)
     listener.start()
-    assert snapshot.wait(LIMIT_S)
+    assert snapshot.wait(WAIT_S)
     rival = rluf("refresh", "--json", home=whole, settings=settings)
     assert process.stdout is not None
     out = process.stdout.read()
-    listener.join(LIMIT_S)
-    whole_says = Outcome(process.wait(LIMIT_S), out, "\n".join(said))
+    listener.join(WAIT_S)
+    whole_says = Outcome(process.wait(WAIT_S), out, "\n".join(said))
 
     last = next(n for n, line in enumerate(said) if line.startswith("evidence-"))
     candidates = list(dict.fromkeys(said[: last + 2]))

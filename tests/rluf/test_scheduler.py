@@ -22,11 +22,9 @@ from models.migrate import migrate
 from models.registry import Registry
 from rluf.schedule import Drift, ScheduleConfig
 from rluf.scheduler import SCHEDULER_LEASE, TURN_LEASE, Watch, run_scheduler
+from tests.waiting import WAIT_S, wait_for
 
 CONFIG = ScheduleConfig(every_s=3_600, poll_s=0.02)
-
-SOON_S = 60.0
-"""Only a failing test waits so long."""
 
 
 @dataclass
@@ -228,15 +226,15 @@ def test_of_two_schedulers_one_works_and_the_other_takes_over(url: str) -> None:
         for i in range(2)
     ]
     threads[0].start()
-    _until(lambda: len(loops[0].turns) >= 2)
+    wait_for(lambda: len(loops[0].turns) >= 2)
     threads[1].start()
-    _until(lambda: len(loops[0].turns) >= 4)
+    wait_for(lambda: len(loops[0].turns) >= 4)
     assert loops[1].turns == []
     stops[0].set()
-    threads[0].join(SOON_S)
-    _until(lambda: len(loops[1].turns) >= 1)
+    threads[0].join(WAIT_S)
+    wait_for(lambda: len(loops[1].turns) >= 1)
     stops[1].set()
-    threads[1].join(SOON_S)
+    threads[1].join(WAIT_S)
     for registry in registries:
         registry.close()
 
@@ -249,9 +247,9 @@ def test_sigterm_in_the_middle_of_a_turn_ends_it_and_gives_the_lease_back(
     )
     process.start()
     assert process.pid is not None
-    _until((tmp_path / "in a turn").exists)
+    wait_for((tmp_path / "in a turn").exists)
     os.kill(process.pid, signal.SIGTERM)
-    process.join(SOON_S)
+    process.join(WAIT_S)
     assert process.exitcode == 0
     registry = Registry(url)
     lease = registry.find_lease(SCHEDULER_LEASE)
@@ -264,14 +262,7 @@ def test_sigterm_in_the_middle_of_a_turn_ends_it_and_gives_the_lease_back(
 def _schedule_a_long_turn(url: str, marker: Path) -> None:
     def wait() -> None:
         marker.touch()
-        time.sleep(SOON_S)
+        time.sleep(WAIT_S)
 
     loop = FakeLoop(at_turn=wait)
     run_scheduler(CONFIG, Registry(url), loop, loop.turn)
-
-
-def _until(is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + SOON_S
-    while not is_so():
-        assert time.monotonic() < deadline, "it never came to be"
-        time.sleep(0.01)

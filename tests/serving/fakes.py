@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -21,6 +21,7 @@ from serving.voice import BadChat, Voice
 from streams.errors import BadEvent, Unavailable
 from streams.events import Event, Reaction, Shown
 from streams.producer import RecordPlace
+from tests.waiting import wait_for
 
 NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
@@ -217,9 +218,4 @@ def damage(path: Path) -> None:
     file.write_bytes(b"x" + file.read_bytes())
 
 
-def wait_until(is_so: Callable[[], bool], limit_s: float = 20.0) -> None:
-    """Wait for another thread to bring something about; fails where it does not."""
-    deadline = time.monotonic() + limit_s
-    while not is_so():
-        assert time.monotonic() < deadline, "it did not come about in time"
-        time.sleep(0.005)
+wait_until = wait_for

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from serving.app import Room
 from serving.server import make_server
-from tests.serving.fakes import wait_until
+from tests.waiting import WAIT_S, wait_for
 
 
 @contextmanager
@@ -20,10 +20,10 @@ def running(room: Room) -> Iterator[str]:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
-            wait_until(lambda: server.started or not thread.is_alive(), 60)
+            wait_for(lambda: server.started or not thread.is_alive())
             assert server.started, "the server did not start"
             yield f"http://127.0.0.1:{port}"
         finally:
             server.should_exit = True
-            thread.join(30)
+            thread.join(WAIT_S)
             assert not thread.is_alive(), "the server did not stop"

@@ -12,7 +12,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from tests.serving.conftest import Place, StartApi
-from tests.serving.fakes import wait_until
+from tests.waiting import wait_for
 
 HELLO = {"model": "chat", "messages": [{"role": "user", "content": "hello there"}], "user": "u-1"}
 UUID7 = re.compile(r"chatcmpl-[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
@@ -389,7 +389,7 @@ def test_a_full_queue_is_answered_with_retry_after(start: StartApi, live: Place)
     ]
     for caller in callers:
         caller.start()
-    wait_until(lambda: sum(answer.status_code == 429 for answer in answers) == 3)
+    wait_for(lambda: sum(answer.status_code == 429 for answer in answers) == 3)
     gate.set()
     for caller in callers:
         caller.join()
@@ -426,9 +426,9 @@ def test_a_crash_of_the_model_is_a_500_that_spares_its_neighbours(start: StartAp
         return caller
 
     callers = [start_call("first")]
-    wait_until(lambda: len(voice.batches) == 1)
+    wait_for(lambda: len(voice.batches) == 1)
     callers += [start_call(word) for word in ("fine", "crash", "good")]
-    wait_until(lambda: "rluf_engine_queue_requests 3.0" in api.get("/metrics").text)
+    wait_for(lambda: "rluf_engine_queue_requests 3.0" in api.get("/metrics").text)
     voice.gate.set()
     for caller in callers:
         caller.join()

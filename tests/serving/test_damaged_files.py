@@ -5,8 +5,6 @@ Method: the key's file in every damaged state, and stores that hold pseudonyms, 
 an API over a damaged store and a damaged registry.
 """
 
-import time
-
 import pytest
 
 from models.errors import CorruptRegistry
@@ -17,6 +15,7 @@ from serving.pseudonyms import BadKey, Pseudonyms, make_key, read_key
 from tests.damages import cut, empty, every_damage, gone, unreadable, zeroed
 from tests.features.histories import reaction, shown, store_all
 from tests.serving.conftest import Place, StartApi
+from tests.waiting import wait_for
 
 KEY = "0123456789abcdef" * 4
 STORED = Pseudonyms(bytes.fromhex(KEY)).user("alice@example.org")
@@ -127,10 +126,7 @@ def test_a_registry_that_is_damaged_while_it_is_served_ends_nobody(start: StartA
 
     for name in ("arms", "alias", "aliases", "versions", "version"):
         setattr(live.registry, name, fail)
-    deadline_s = time.monotonic() + 10
-    while "no sound database" not in api.get("/readyz").text:
-        assert time.monotonic() < deadline_s, "the API never noticed"
-        time.sleep(0.02)
+    wait_for(lambda: "no sound database" in api.get("/readyz").text, "the API notices")
     body = {"model": "chat", "messages": [{"role": "user", "content": "hello"}]}
     assert api.post("/v1/chat/completions", json=body).status_code == 200
     assert "no sound database" in api.get("/v1/models").text

@@ -8,7 +8,8 @@ from starlette.testclient import TestClient
 
 from serving.idempotency import KeyMemory, event_id, fingerprint_of
 from tests.serving.conftest import Place, StartApi
-from tests.serving.fakes import FakeClock, wait_until
+from tests.serving.fakes import FakeClock
+from tests.waiting import wait_for
 
 LOVE = {"response_id": "chatcmpl-1", "signal": "love", "actor_id": "u-9"}
 
@@ -102,7 +103,7 @@ def test_a_call_under_way_is_answered_409_to_its_twin(start: StartApi, live: Pla
     answers = []
     first = threading.Thread(target=lambda: answers.append(send(api, key="k-1")))
     first.start()
-    wait_until(lambda: len(live.producer.held) == 1)
+    wait_for(lambda: len(live.producer.held) == 1)
     twin = send(api, key="k-1")
     assert twin.status_code == 409
     assert twin.headers["retry-after"] == "1"
@@ -118,7 +119,7 @@ def test_too_many_calls_under_way_are_answered_429(start: StartApi, live: Place)
     live.producer.mode = "held"
     first = threading.Thread(target=lambda: send(api))
     first.start()
-    wait_until(lambda: len(live.producer.held) == 1)
+    wait_for(lambda: len(live.producer.held) == 1)
     refused = send(api)
     live.producer.release()
     first.join()

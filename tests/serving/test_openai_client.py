@@ -20,9 +20,10 @@ from models.policy import Policy
 from serving.engine import Engine
 from serving.voice import VoiceLoader
 from tests.serving.conftest import FAST, Place, open_place
-from tests.serving.fakes import set_arms, wait_until
+from tests.serving.fakes import set_arms
 from tests.serving.live_server import running
 from tests.serving.tiny_policy import save_tiny_policy
+from tests.waiting import wait_for
 
 HELLO = [{"role": "user", "content": "hello there"}]
 
@@ -168,7 +169,7 @@ def test_a_reader_who_leaves_a_stream_has_seen_the_beginning(client: OpenAI, sha
     for _ in range(4):
         next(stream)
     stream.close()
-    wait_until(lambda: len(shared.producer.shown) > num_before)
+    wait_for(lambda: len(shared.producer.shown) > num_before)
     voice.step_s = 0.0
     shown = shared.producer.shown[-1]
     assert shown.response.startswith("v1 heard word")

@@ -18,7 +18,8 @@ from serving import registry_meters
 from serving.meters import NUM_SWAPS_MAX, Meters
 from serving.registry_meters import REST, REST_S, RegistryMeters
 from tests.serving.conftest import Place, StartApi
-from tests.serving.fakes import register, wait_until
+from tests.serving.fakes import register
+from tests.waiting import wait_for
 
 
 def told(text: str | bytes) -> dict[tuple[str, ...], float]:
@@ -197,7 +198,7 @@ def test_a_rollback_under_a_running_api_is_timed(start: StartApi, live: Place):
     rollback(registry, "chat", who="tester", why="it went wrong")
     name = ("rluf_rollback_duration_seconds_count",)
     live_version = ("rluf_model_info", "champion", "chat", "v1")
-    wait_until(lambda: live_version in told(api.get("/metrics").text))
+    wait_for(lambda: live_version in told(api.get("/metrics").text))
     meters = RegistryMeters(registry, live.meters)
     meters.look()
     found = told(live.meters.text())

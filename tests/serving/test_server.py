@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from tests.waiting import WAIT_S
+
 ROOT = Path(__file__).resolve().parents[2]
-LIMIT_S = 60.0
 BODY = json.dumps({"response_id": "chatcmpl-1", "signal": "love", "actor_id": "u-9"}).encode()
 HEAD = (
     "POST /v1/feedback HTTP/1.1\r\nhost: api\r\ncontent-type: application/json\r\n"
@@ -66,7 +67,7 @@ def serving(home: Path, root: Path) -> Iterator[tuple[subprocess.Popen[str], int
 
 
 def wait_for_port(process: subprocess.Popen[str], port: int, *, is_open: bool) -> None:
-    until = time.monotonic() + LIMIT_S
+    until = time.monotonic() + WAIT_S
     while (connection := connect(port)) is not None or is_open:
         if connection is not None:
             connection.close()
@@ -80,7 +81,7 @@ def wait_for_port(process: subprocess.Popen[str], port: int, *, is_open: bool) -
 def connect(port: int) -> socket.socket | None:
     """A connection, or None where nobody listens."""
     try:
-        return socket.create_connection(("127.0.0.1", port), timeout=LIMIT_S)
+        return socket.create_connection(("127.0.0.1", port), timeout=WAIT_S)
     except ConnectionError:
         return None
 
@@ -106,7 +107,7 @@ def test_sigterm_with_a_request_under_way_ends_with_0_once_it_is_answered(
             wait_for_port(process, port, is_open=False)
             connection.sendall(BODY)
             assert read_all(connection).startswith(b"HTTP/1.1 202 ")
-        assert process.wait(LIMIT_S) == 0
+        assert process.wait(WAIT_S) == 0
         assert process.communicate()[0] == "closed\n"
 
 
@@ -114,12 +115,12 @@ def test_an_idle_server_ends_with_0_though_it_is_told_twice(live_home: Path, tmp
     with serving(live_home, tmp_path / "home") as (process, _):
         for _ in range(2):
             process.send_signal(signal.SIGTERM)
-        assert process.wait(LIMIT_S) == 0
+        assert process.wait(WAIT_S) == 0
         assert process.communicate()[0] == "closed\n"
 
 
 def test_ctrl_c_is_still_an_interruption(live_home: Path, tmp_path: Path):
     with serving(live_home, tmp_path / "home") as (process, _):
         process.send_signal(signal.SIGINT)
-        assert process.wait(LIMIT_S) == 0
+        assert process.wait(WAIT_S) == 0
         assert process.communicate()[0] == "interrupted\nclosed\n"

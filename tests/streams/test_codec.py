@@ -16,6 +16,7 @@ from streams.config import StreamsConfig
 from streams.errors import REASONS, BadEvent
 from streams.events import Erasure, GuardVerdict, Message, Reaction, Shown
 from streams.wire import DATA_TYPES
+from tests.properties import examples
 from tests.streams.samples import (
     KNOWN_AT,
     envelope,
@@ -424,7 +425,7 @@ def test_any_json_in_any_field_gives_an_event_or_a_bad_event(changes, headers):
 
 
 @given(data=st.data(), binary=st.booleans())
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_any_damage_to_a_valid_event_gives_an_event_or_a_bad_event(data, binary):
     whole = DATA if binary else encode(shown())
     start = data.draw(st.integers(0, len(whole)))

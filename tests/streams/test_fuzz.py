@@ -20,6 +20,7 @@ from fuzz.run import BATCH, Checker, Report, run_mutations
 from streams.codec import decode, encode
 from streams.errors import REASONS, BadEvent
 from streams.pipeline import Facts, Pipeline, Record
+from tests.properties import examples
 
 CONFIG = config_for_fuzzing()
 
@@ -66,9 +67,7 @@ records = st.builds(
     values,
     st.just(()) | headers,
 )
-thorough = settings(
-    max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
-)
+thorough = settings(max_examples=examples(400), suppress_health_check=[HealthCheck.too_slow])
 
 
 @thorough

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from simulator.attacks import GROSS, AttackConfig, events
 from streams.guard import RULES, GuardConfig, binomial_tail, changes, judge
+from tests.properties import examples
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
 TIME = ("occurred_at", pa.timestamp("us", "UTC"))
@@ -131,7 +132,7 @@ def test_gross_attacks_are_found_and_the_honest_are_spared(seed):
     assert len(honest & flagged) <= 0.005 * len(honest)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30))
 @given(st.integers(0, 2**32), st.integers(0, 40))
 def test_order_and_repetition_change_nothing(seed, repeated):
     taps = [tap(f"u{u}", f"r{r}", r * 9000 + u * 5, "n") for u in range(5) for r in range(6)]

@@ -23,11 +23,11 @@ from streams.config import RECORD_BYTES_MAX, StreamsConfig
 from streams.topics import delete_topics, end_offsets, ensure_topics, topic_ids
 from tests.streams.silent_rig import Dials, start_silent
 from tests.streams.test_worker import produce, produce_reactions, reaction, reactions, read_topic
-from tests.streams.worker_rig import RunningWorker, dead_letters, is_caught_up, wait_for
+from tests.streams.worker_rig import RunningWorker, dead_letters, is_caught_up
+from tests.waiting import WAIT_S, wait_for
 
 pytestmark = pytest.mark.kafka
 
-WAIT_S = 90.0
 MB = 2**20
 BOMB_BYTES = 48 * MB
 BOMBS = 3
@@ -61,7 +61,7 @@ def start(tmp_path, config) -> Iterator[Start]:
 
 
 def catch_up(config: StreamsConfig) -> None:
-    wait_for(lambda: is_caught_up(config), WAIT_S)
+    wait_for(lambda: is_caught_up(config))
 
 
 def event_of_bytes(size: int) -> bytes:
@@ -169,7 +169,7 @@ def test_a_partition_added_under_a_running_worker_is_read_from_its_first_record(
             )
 
     asyncio.run(send())
-    wait_for(lambda: "new" in reactions(tmp_path), WAIT_S)
+    wait_for(lambda: "new" in reactions(tmp_path))
     catch_up(config)
     assert worker.process.poll() is None
     assert reactions(tmp_path) == {"before": 1, "new": 1}
@@ -178,7 +178,7 @@ def test_a_partition_added_under_a_running_worker_is_read_from_its_first_record(
 def make_anew(config: StreamsConfig, topic: str) -> None:
     """Delete a topic with all that is in it, and make it again as soon as it is gone."""
     delete_topics(config, [topic])
-    wait_for(lambda: topic not in topic_ids(config), WAIT_S)
+    wait_for(lambda: topic not in topic_ids(config))
     ensure_topics(config)
 
 
@@ -207,7 +207,7 @@ def test_while_a_topic_is_gone_the_others_are_read(config, start, tmp_path):
     delete_topics(config, [config.erasures_topic])
     time.sleep(5.0)
     send_alone(config, encode(reaction("after")))  # Our own producer would make the topic anew.
-    wait_for(lambda: "after" in reactions(tmp_path), WAIT_S)
+    wait_for(lambda: "after" in reactions(tmp_path))
     assert config.erasures_topic not in topic_ids(config)
     assert worker.process.poll() is None
     assert worker.stop() == 0

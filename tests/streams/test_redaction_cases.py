@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from streams.redaction import redact
 from streams.redaction_numbers import IBAN_LENGTHS, is_card, is_iban
+from tests.properties import examples
 from tests.streams.redaction_cases import CASES, MARKS, card, grouped, iban
 
 POSITIVES = [case for case in CASES if case.kind]
@@ -122,14 +123,14 @@ def test_a_case_redacted_twice_is_as_redacted_once(case):
     assert redact(case.expected) == case.expected
 
 
-@settings(max_examples=2_000, deadline=None, derandomize=True)
+@settings(max_examples=examples(2_000))
 @given(TEXTS)
 def test_redacting_is_idempotent_and_never_raises(text):
     once = redact(text)
     assert redact(once) == once
 
 
-@settings(max_examples=500, deadline=None, derandomize=True)
+@settings(max_examples=examples(500))
 @given(TEXTS)
 def test_all_that_is_not_marked_stays_in_its_order(text):
     """Between the marks stand pieces of the text, in their order, each after the one before."""
@@ -140,7 +141,7 @@ def test_all_that_is_not_marked_stays_in_its_order(text):
         at = found + len(piece)
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=examples(300))
 @given(st.integers(min_value=10**13, max_value=10**14 - 1), st.integers(0, 9))
 def test_of_the_ten_last_digits_one_makes_a_card(body, last):
     digits = "4" + str(body)
@@ -150,7 +151,7 @@ def test_of_the_ten_last_digits_one_makes_a_card(body, last):
     assert not is_card(wrong)
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=examples(300))
 @given(st.from_regex(r"[0-9]{18}", fullmatch=True), st.integers(4, 21), st.integers(1, 9))
 def test_one_wrong_digit_makes_an_iban_none(account, place, more):
     right = iban("DE", account)

@@ -29,9 +29,9 @@ from streams.topics import (
 from streams.worker import EXIT_STALLED
 from tests.streams.test_hostile_log import make_anew
 from tests.streams.test_worker import produce_reactions, reactions
-from tests.streams.worker_rig import is_caught_up, start_worker, wait_for
+from tests.streams.worker_rig import is_caught_up, start_worker
+from tests.waiting import WAIT_S, wait_for
 
-WAIT_S = 90.0
 NUM_OLD = 20
 A, B = "2fbf5292-b7f0-4fd8-9e5a-bb884093e85f", "6b3d3f71-ea75-4add-b2e2-6d500911e0c6"
 
@@ -98,7 +98,7 @@ def stamps(config: StreamsConfig) -> dict[tuple[str, int], str]:
 
 
 def catch_up(config: StreamsConfig) -> None:
-    wait_for(lambda: is_caught_up(config), WAIT_S)
+    wait_for(lambda: is_caught_up(config))
 
 
 def ids_of(name: str, number: int) -> Sequence[str]:
@@ -187,9 +187,9 @@ def test_what_is_read_of_the_old_topic_and_not_yet_stored_is_stored_before_the_w
     down, log = tmp_path / "down", workers[0].log
     down.touch()
     produce_reactions(config, ["old"])
-    wait_for(lambda: "unavailable, waiting" in log.read_text(), WAIT_S)
+    wait_for(lambda: "unavailable, waiting" in log.read_text())
     make_anew(config, config.reactions_topic)
-    wait_for(lambda: "deleted and made again" in log.read_text(), WAIT_S)
+    wait_for(lambda: "deleted and made again" in log.read_text())
     assert reactions(tmp_path) == {}
     down.unlink()
     assert workers[0].process.wait(WAIT_S) not in (0, EXIT_STALLED)
@@ -205,7 +205,7 @@ def test_commits_of_before_the_stamps_count_and_are_stamped_even_where_nothing_m
     commit(config, ends, "")
     workers.append(start_worker(config, tmp_path))
     stamp = stamp_of(topic_ids(config)[config.reactions_topic])
-    wait_for(lambda: set(stamps(config).values()) == {stamp}, WAIT_S)
+    wait_for(lambda: set(stamps(config).values()) == {stamp})
     assert committed_offsets(config) == ends
     produce_reactions(config, ids_of("new", 5))
     catch_up(config)

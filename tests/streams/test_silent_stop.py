@@ -27,11 +27,11 @@ from tests.streams.silent_rig import (
     visit_group,
 )
 from tests.streams.test_worker import produce_reactions, reactions
-from tests.streams.worker_rig import RunningWorker, is_caught_up, wait_for
+from tests.streams.worker_rig import RunningWorker, is_caught_up
+from tests.waiting import WAIT_S, wait_for
 
 pytestmark = pytest.mark.kafka
 
-WAIT_S = 60.0
 SILENCE_S = 6.0
 """Twice the limit of the watchdog: so long a silence it would have ended."""
 
@@ -66,7 +66,7 @@ def ids(prefix: str, count: int) -> list[str]:
 def begin_fault(config: StreamsConfig, folder: Path) -> None:
     """A healthy beginning, then the fault, a rebalance as in the issues, and work to be done."""
     produce_reactions(config, ids("before", 40))
-    wait_for(lambda: is_caught_up(config), WAIT_S)
+    wait_for(lambda: is_caught_up(config))
     (folder / "fault").touch()
     visit_group(config, 1.0)
     produce_reactions(config, ids("after", 40))
@@ -106,7 +106,7 @@ def test_with_it_the_worker_ends_and_says_where_and_the_next_one_goes_on(
         assert stood == {f"{config.reactions_topic}/0"}, "the others went on"
     (tmp_path / "fault").unlink()
     start(config, Dials(stall_limit_s=30.0))  # The dead one holds its partitions for 6 s more.
-    wait_for(lambda: is_caught_up(config), WAIT_S)
+    wait_for(lambda: is_caught_up(config))
     assert set(reactions(tmp_path)) == {*ids("before", 40), *ids("after", 40)}
 
 
@@ -127,14 +127,14 @@ def test_a_broker_that_is_gone_longer_than_the_limit_and_comes_back_is_no_alarm(
         ensure_topics(config)
         worker = start(config, Dials(stall_limit_s=4.0))
         produce_reactions(config, ids("before", 40))
-        wait_for(lambda: is_caught_up(config), WAIT_S)
+        wait_for(lambda: is_caught_up(config))
         address = broker.brokers
     time.sleep(8.0)
     assert worker.process.poll() is None
     with own_broker() as broker:
         assert broker.brokers == address
         produce_reactions(config, ids("after", 40))
-        wait_for(lambda: is_caught_up(config), WAIT_S)
+        wait_for(lambda: is_caught_up(config))
         assert worker.process.poll() is None
         assert set(reactions(tmp_path)) == {*ids("before", 40), *ids("after", 40)}
         assert worker.stop() == 0
@@ -153,6 +153,6 @@ def test_in_a_storm_of_rebalances_it_goes_on_and_nothing_is_lost(config, start, 
         num_stored = len(reactions(tmp_path))
     assert visits.times >= 4, "it was a storm"
     assert num_stored > 0, "it moved while the storm went on"
-    wait_for(lambda: is_caught_up(config), WAIT_S)
+    wait_for(lambda: is_caught_up(config))
     assert worker.process.poll() is None
     assert set(reactions(tmp_path)) == set(sent)

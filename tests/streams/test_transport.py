@@ -25,10 +25,10 @@ from streams.config import StreamsConfig
 from streams.pipeline import Record
 from streams.topics import ensure_topics
 from streams.transport import Chunk, Ledger, OffsetsSkipped, _chunk_of
+from tests.waiting import WAIT_S
 
 T = TypeVar("T")
 
-WAIT_S = 30.0
 
 ONE = TP("rluf.shown.v1", 0)
 TWO = TP("rluf.shown.v1", 1)

@@ -29,10 +29,10 @@ from tests.streams.worker_rig import (
     stored,
     wait_for,
 )
+from tests.waiting import WAIT_S
 
 pytestmark = pytest.mark.kafka
 
-CATCH_UP_S = 60.0
 NOW = datetime.now(UTC)
 
 
@@ -90,7 +90,7 @@ def reactions(folder: Path) -> dict[str, int]:
 
 
 def catch_up(config: StreamsConfig) -> None:
-    wait_for(lambda: is_caught_up(config), CATCH_UP_S)
+    wait_for(lambda: is_caught_up(config))
 
 
 def test_events_of_every_kind_are_stored_and_bad_neighbours_become_dead_letters(
@@ -165,7 +165,7 @@ def test_killed_in_the_middle_nothing_is_lost_and_nothing_doubled_after_removing
         worker = start_worker(config, tmp_path, append_s=0.1)
         workers.append(worker)
         seen = len(reactions(tmp_path))
-        wait_for(lambda seen=seen: len(reactions(tmp_path)) > seen, CATCH_UP_S)
+        wait_for(lambda seen=seen: len(reactions(tmp_path)) > seen)
         worker.kill()
     assert 0 < len(reactions(tmp_path)) < len(ids)
     workers.append(start_worker(config, tmp_path))
@@ -262,7 +262,7 @@ def test_a_worker_whose_part_dies_ends_with_it_and_commits_nothing(
     produce_reactions(config, ["a"])
     worker = start_worker(config, tmp_path, fault=fault)
     workers.append(worker)
-    assert worker.process.wait(CATCH_UP_S) == 1
+    assert worker.process.wait(WAIT_S) == 1
     assert f"RuntimeError: {'an' if fault == 'agent' else 'a'} {fault}'s fault" in (
         worker.log.read_text()
     )
@@ -273,5 +273,5 @@ def test_a_worker_that_stands_still_is_ended_by_its_watchdog(config, workers, tm
     produce_reactions(config, ["a"])
     worker = start_worker(config, tmp_path, fault="standstill")
     workers.append(worker)
-    assert worker.process.wait(CATCH_UP_S) == EXIT_STALLED
+    assert worker.process.wait(WAIT_S) == EXIT_STALLED
     assert "no progress" in worker.log.read_text()

@@ -16,7 +16,6 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,10 +26,9 @@ from streams.pipeline import Facts
 from streams.topics import committed_offsets, end_offsets
 from streams.worker import run_worker
 from streams.writer import Writer
+from tests.waiting import WAIT_S, wait_for
 
 ROOT = Path(__file__).parents[2]
-START_WAIT_S = 60.0
-"""Many builders may share the machine."""
 
 
 class FileSink:
@@ -83,7 +81,7 @@ class RunningWorker:
         self.process.kill()
         self.process.wait()
 
-    def stop(self, *, wait_s: float = 40.0) -> int:
+    def stop(self, *, wait_s: float = WAIT_S) -> int:
         """Ask it to end; gives its exit status."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(wait_s)
@@ -131,7 +129,7 @@ def launch(module: str, told: Path, ready: Path) -> RunningWorker:
         )
     worker = RunningWorker(process=process, log=log)
     try:
-        wait_for(lambda: ready.exists() or process.poll() is not None, START_WAIT_S)
+        wait_for(lambda: ready.exists() or process.poll() is not None, "the worker is ready")
     except TimeoutError:
         worker.kill()
         raise
@@ -157,15 +155,6 @@ def is_caught_up(config: StreamsConfig) -> bool:
     """Whether all that the log holds is committed, to the last offset."""
     committed = committed_offsets(config)
     return all(committed.get(place, 0) == end for place, end in end_offsets(config).items())
-
-
-def wait_for(condition: Callable[[], bool], limit_s: float) -> None:
-    """Return once `condition` holds. Raises TimeoutError."""
-    until = time.monotonic() + limit_s
-    while not condition():
-        if time.monotonic() > until:
-            raise TimeoutError(f"not within {limit_s} s")
-        time.sleep(0.05)
 
 
 def main() -> None:

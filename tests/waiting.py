@@ -1,0 +1,20 @@
+"""How tests wait: for what is awaited, and so long that no busy machine fails them."""
+
+import time
+from collections.abc import Callable
+
+WAIT_S = 300.0
+"""Longest wait for anything that comes within seconds on an idle machine. pytest's own limit for a
+test (`timeout` in pyproject.toml) is longer, so that a wait in vain says what it waited for."""
+LOOK_S = 0.02
+
+
+def wait_for(
+    is_true: Callable[[], bool], what: str = "what was awaited", *, limit_s: float = WAIT_S
+) -> None:
+    """Return once `is_true` says so. Raises TimeoutError that says what did not come about."""
+    until = time.monotonic() + limit_s
+    while not is_true():
+        if time.monotonic() > until:
+            raise TimeoutError(f"not within {limit_s:g} s: {what}")
+        time.sleep(LOOK_S)
