@@ -34,14 +34,9 @@ from models.sampling import (
     penalise,
 )
 from models.spelling import Speller, SpeltToken
+from models.tokens import ChatTokenizer
 
 FinishReason: TypeAlias = Literal["stop", "length"]
-
-PLAIN_TEMPLATE = (
-    "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}"
-    "{% if add_generation_prompt %}assistant:{% endif %}"
-)
-"""For base models whose tokenizer brings no chat template of its own."""
 
 CONTEXT_TOKENS_DEFAULT = 2048
 """The context taken for a model whose config does not say how long it is."""
@@ -86,8 +81,9 @@ class Policy:
         self.model = model
         self.tokenizer = tokenizer
         self.path = path
+        self._spelling = ChatTokenizer(tokenizer)
         if tokenizer.chat_template is None:
-            tokenizer.chat_template = PLAIN_TEMPLATE
+            tokenizer.chat_template = self._spelling.plain_template()
         self._eos_ids = _end_tokens(model, tokenizer)
         self._pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
         self._accepts = frozenset(inspect.signature(model.forward).parameters)
@@ -247,20 +243,17 @@ class Policy:
         return self._chat_ids(chat)[-kept:] or [self._pad_id]
 
     def _chat_ids(self, chat: Chat) -> list[int]:
-        text = self.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids
+        return self._spelling.chat_ids([chat], for_reply=True)[0]
 
     def _reply_ids(self, reply: Reply | str) -> list[int]:
         if isinstance(reply, Reply):
             return list(reply.token_ids)
-        ids: list[int] = self.tokenizer(reply, add_special_tokens=False)["input_ids"]
-        return [*ids, self.tokenizer.eos_token_id]
+        end = self.tokenizer.eos_token_id
+        ends = sorted(self._eos_ids)[:1] if end is None else [end]
+        return [*self._spelling.text_ids([reply])[0], *ends]
 
     def _text(self, tokens: list[int]) -> str:
-        text = self.tokenizer.decode(tokens, skip_special_tokens=True)
-        assert isinstance(text, str)
-        return text
+        return self._spelling.text_of(tokens)
 
     def _finished(self, prompt: list[int], tokens: list[int], logprob: float) -> Reply:
         return Reply(

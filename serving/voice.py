@@ -61,12 +61,10 @@ class PolicyVoice:
         return self.policy.context_tokens
 
     def prompt_tokens(self, chat: Chat) -> int:
-        tokenizer = self.policy.tokenizer
         try:
-            text = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+            return self.policy.prompt_tokens(chat)
         except TemplateError as error:
             raise BadChat(str(error)) from error
-        return len(tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def generate(
         self,

@@ -60,6 +60,8 @@ OUTERMOST = ("rluf/cli.py", "rluf/__main__.py", "streams/worker.py")
 TABLES = ("training/objectives/", "training/algorithms/", "features/offline/")
 RUNS_AT_IMPORT = ("migrations/env.py", "rluf/__main__.py", "rluf/cli.py", "rluf/cli_store.py")
 """The first two are run and never imported; the third builds its tree of verbs."""
+TOKENISES = ("models/tokens.py", "models/spelling.py")
+TOKENIZER_CALLS = ("apply_chat_template", "batch_decode", "batch_encode_plus", "encode_plus")
 BAD_NAMES = ("utils", "helpers", "helper", "manager", "common", "core", "misc")
 LINES_MAX = 500
 
@@ -265,6 +267,22 @@ def is_text(node: ast.stmt) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
+def texts_are_tokenised_in_one_place(root: Path) -> Iterator[str]:
+    """Elsewhere what a user wrote would become control tokens (models/tokens.py)."""
+    for source in sources(root):
+        for node in ast.walk(source.tree):
+            if not isinstance(node, ast.Call) or source.is_in(TOKENISES):
+                continue
+            called = ast.unparse(node.func)
+            owner, _, verb = called.rpartition(".")
+            is_tokenizer = verb.endswith(("tokenizer", "processing_class"))
+            is_method = verb in TOKENIZER_CALLS or (
+                verb in ("encode", "decode") and owner.endswith("tokenizer")
+            )
+            if (is_tokenizer and not verb.startswith("train_")) or is_method:
+                yield f"{source.path}:{node.lineno}: {called} outside {' and '.join(TOKENISES)}"
+
+
 def files_are_named_for_what_they_hold(root: Path) -> Iterator[str]:
     for source in sources(root):
         if any(part in BAD_NAMES for part in source.module.split(".")):
@@ -312,6 +330,7 @@ BROKEN: dict[Rule, dict[str, str]] = {
     imports_are_absolute_and_named: {"streams/a.py": "from .b import c\n"},
     packages_are_empty_but_the_tables: {"serving/__init__.py": "from serving.app import app\n"},
     nothing_works_at_import: {"streams/a.py": "import logging\nlogging.basicConfig()\n"},
+    texts_are_tokenised_in_one_place: {"training/a.py": "def f(x):\n    x.tokenizer('hello')\n"},
     files_are_named_for_what_they_hold: {"streams/utils.py": ""},
     nothing_is_left_undone: {"streams/a.py": "def f():\n    raise NotImplementedError\n"},
     help_does_not_wait_for_engines: {
@@ -352,6 +371,24 @@ def test_rooms_that_must_not_meet_are_found_out(path, text, tmp_path):
     (tmp_path / path).parent.mkdir(parents=True)
     (tmp_path / path).write_text(text)
     assert len(list(rooms_import_downwards(tmp_path))) == 1
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "tokenizer('a')",
+        "self._tokenizer('a')",
+        "reward.tokenizer.encode('a')",
+        "tokenizer.decode([1])",
+        "trainer.processing_class(text='a')",
+        "anything.apply_chat_template([])",
+        "anything.batch_decode([[1]])",
+    ],
+)
+def test_a_tokenizer_called_elsewhere_is_found_out(call, tmp_path):
+    (tmp_path / "serving").mkdir()
+    (tmp_path / "serving/a.py").write_text(f"def f(self):\n    return {call}\n")
+    assert len(list(texts_are_tokenised_in_one_place(tmp_path))) == 1
 
 
 @pytest.mark.parametrize("engine", sorted(HOMES))

@@ -30,6 +30,7 @@ from transformers import (
 from models.card import ModelCardFacts
 from models.chat import Chat
 from models.policy import Policy
+from models.tokens import ChatTokenizer
 from training.config import PretrainConfig
 
 logger = logging.getLogger(__name__)
@@ -92,7 +93,8 @@ def pretrain_policy(
     on_progress("train tokenizer", 0, 1)
     tokenizer = train_tokenizer(chats, config)
     on_progress("train tokenizer", 1, 1)
-    encoded = [encode_chat(chat, tokenizer, config.context_tokens) for chat in chats]
+    spelling = ChatTokenizer(tokenizer)
+    encoded = [encode_chat(chat, spelling, config.context_tokens) for chat in chats]
     encoded = [chat for chat in encoded if any(chat.is_learned)]
     if not encoded:
         raise ValueError(f"no assistant's turn in the {len(chats)} chats of {corpus.name}")
@@ -159,16 +161,17 @@ def train_tokenizer(chats: Sequence[Chat], config: PretrainConfig) -> PreTrained
     return wrapped
 
 
-def encode_chat(chat: Chat, tokenizer: PreTrainedTokenizerFast, context_tokens: int) -> Encoded:
+def encode_chat(chat: Chat, spelling: ChatTokenizer, context_tokens: int) -> Encoded:
     """The chat as TEMPLATE spells it, cut to its first tokens."""
-    pieces = [(f"<|{turn['role']}|>", f"{turn['content']}{END}") for turn in chat]
-    texts = tokenizer([text for piece in pieces for text in piece], add_special_tokens=False)
+    contents = spelling.text_ids([turn["content"] for turn in chat])
     ids: list[int] = []
     is_learned: list[bool] = []
-    for number, text_ids in enumerate(texts["input_ids"]):
-        turn, is_content = chat[number // 2], number % 2 == 1
-        ids += text_ids
-        is_learned += [is_content and turn["role"] == "assistant"] * len(text_ids)
+    for turn, content in zip(chat, contents, strict=True):
+        marks = spelling.tokenizer.convert_tokens_to_ids([f"<|{turn['role']}|>", END])
+        assert isinstance(marks, list)
+        begin, end = marks
+        ids += [begin, *content, end]
+        is_learned += [False] + [turn["role"] == "assistant"] * (len(content) + 1)
     return Encoded(ids=ids[:context_tokens], is_learned=is_learned[:context_tokens])
 
 

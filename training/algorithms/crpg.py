@@ -30,6 +30,7 @@ from trl import RLOOConfig, RLOOTrainer
 from models.chat import Chat
 from models.policy import Policy
 from models.sampling import Dials
+from models.tokens import ChatTokenizer
 from training.algorithms.base import Checkpoint, Improvement, Step, Task
 from training.config import PolicyConfig
 from training.mixture import Mixture, Scores, kl_gate, mix, next_multiplier
@@ -43,7 +44,7 @@ constraint; this penalty of a millionth a nat is not felt."""
 
 
 class CrpgTrainer(RLOOTrainer):  # type: ignore[misc]  # TRL ships no types.
-    """RLOO on R̃. Overrides four private methods of TRL 1.16: keep the smoke test when bumping."""
+    """RLOO on R̃. Overrides five private methods of TRL 1.16: keep the smoke test when bumping."""
 
     def __init__(self, *, mixture: Mixture, config: PolicyConfig, **kwargs: Any) -> None:
         self.mixture = mixture
@@ -53,9 +54,16 @@ class CrpgTrainer(RLOOTrainer):  # type: ignore[misc]  # TRL ships no types.
         self._log_probs: list[tuple[Tensor, Tensor]] = []
         self._chance = torch.Generator().manual_seed(config.seed)
         super().__init__(reward_funcs=[_column(name) for name in self.weights], **kwargs)
+        self._spelling = ChatTokenizer(self.processing_class)
 
     def _send_telemetry(self) -> None:
         """Nothing is sent from here."""
+
+    def _tokenize_prompts(
+        self, prompts: Sequence[Chat]
+    ) -> tuple[list[list[int]], None, dict[str, object]]:
+        """As serving reads them: what a user wrote never becomes a control token."""
+        return self._spelling.chat_ids(prompts, for_reply=True), None, {}
 
     def _generate_single_turn(
         self, prompt_ids: list[list[int]], images: None, multimodal_fields: Mapping[str, object]
