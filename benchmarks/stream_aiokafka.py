@@ -27,6 +27,7 @@ async def run() -> None:
         group_id=task.group,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
+        isolation_level="read_committed",
         max_partition_fetch_bytes=FETCH_BYTES,
     )
     await consumer.start()

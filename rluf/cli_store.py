@@ -163,14 +163,23 @@ def erase(
 
 
 def lag(recipe: RecipeOption = None, json: JsonOption = False) -> None:
-    """Show how many events the worker is behind, by partition."""
+    """Show how many events the worker is behind, by partition, and what it can never read.
+
+    `lost` was deleted before it was committed; `undecided` waits for an open transaction.
+    """
     from rluf.wiring import find_brokers, prepare
-    from streams.topics import lag as read_lag
+    from streams.topics import standings
 
     settings = find_brokers(prepare(load_settings(recipe or ())))
     rows = [
-        {"topic": topic, "partition": partition, "behind": behind}
-        for (topic, partition), behind in sorted(read_lag(settings.streams).items())
+        {
+            "topic": topic,
+            "partition": partition,
+            "behind": standing.lag,
+            "lost": standing.lost,
+            "undecided": standing.undecided,
+        }
+        for (topic, partition), standing in sorted(standings(settings.streams).items())
     ]
     Console(as_json=json).rows(rows)
 

@@ -48,6 +48,8 @@ class ReplayedLog:
     """Offsets that were asked for and that Kafka has deleted, by topic:partition."""
     beyond: dict[str, int] = field(default_factory=dict)
     """How far beyond the log's end the start lay, by topic:partition."""
+    undecided: dict[str, int] = field(default_factory=dict)
+    """Offsets after `until` that an open transaction holds back, by topic:partition."""
     labels_digest: str = ""
     labels_digest_home: str = ""
     """The same of the store of the settings, as it is now."""
@@ -75,6 +77,10 @@ class ReplayedLog:
         lines += [
             f"{place} ends {count:,} offsets before the start that was asked for"
             for place, count in self.beyond.items()
+        ]
+        lines += [
+            f"{place}: {count:,} offsets not read, a transaction is open"
+            for place, count in self.undecided.items()
         ]
         verdict = "the same as" if self.is_same else "DIFFERENT from"
         lines.append(f"labels {self.labels_digest}: {verdict} the store in use")
@@ -112,8 +118,8 @@ def replay_log(
         into=str(into),
         first=_named(stretch.first),
         until=_named(stretch.until),
-        lost=_named(stretch.lost),
         beyond=_named(stretch.beyond),
+        undecided=_named(stretch.undecided),
     )
     total = stretch.num_offsets
     on_progress("replay", "records", 0, total)
@@ -128,6 +134,7 @@ def replay_log(
             on_progress("replay", "records", report.records, total)
     if batch:
         _store(pipeline, store, batch, report)
+    report.lost = _named(stretch.lost)
     store.compact()
     repair_online(features)
     on_progress("replay", "records", total, total)

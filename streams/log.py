@@ -5,18 +5,18 @@ by age or size, is counted in the stretch and never passed over in silence.
 """
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from kafka import KafkaConsumer, TopicPartition
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, OffsetOutOfRangeError
 
 from streams.config import RECORD_BYTES_MAX, StreamsConfig
 from streams.errors import Unavailable
 from streams.pipeline import Record
-from streams.topics import REQUEST_TIMEOUT_MS, Offsets, end_offsets
+from streams.topics import REQUEST_TIMEOUT_MS, Offsets, extents
 
 BEGINNING = "beginning"
 """For `parse_offsets`: everything that the log still holds."""
@@ -33,12 +33,16 @@ class Stretch:
 
     first: Offsets
     until: Offsets
-    """Where the log ended when the stretch was measured."""
+    """Where the log ended when the stretch was measured: before the first open transaction."""
     lost: Offsets = field(default_factory=dict)
     """How many offsets that were asked for lie before the log's start: Kafka deleted them. Of the
-    beginning, offset 0; of a time none, because what is gone has no time any more."""
+    beginning, offset 0; of a time none, because what is gone has no time any more. Grows while the
+    stretch is read, where more is deleted meanwhile."""
     beyond: Offsets = field(default_factory=dict)
     """How far beyond the log's end the start that was asked for lies; nothing is read there."""
+    undecided: Offsets = field(default_factory=dict)
+    """How many offsets lie from `until` to the log's end because a transaction is open: which of
+    them will be committed, nobody knows yet."""
 
     @property
     def num_offsets(self) -> int:
@@ -81,22 +85,17 @@ def measure(config: StreamsConfig, *, start: Offsets | datetime | None) -> Stret
     """
     if isinstance(start, datetime) and start.tzinfo is None:
         raise ValueError(f"start is {start.isoformat()}, must have a timezone")
-    until = end_offsets(config)
+    held = extents(config)
+    until = {place: extent.stable for place, extent in held.items()}
     if not until:
         raise Unavailable(
             f"Kafka at {config.brokers} has none of {', '.join(config.event_topics)}: no log"
         )
-    with _consumer(config) as consumer:
-        oldest = {
-            (place.topic, place.partition): offset
-            for place, offset in consumer.beginning_offsets(
-                [TopicPartition(*place) for place in until]
-            ).items()
-        }
-        if isinstance(start, datetime):
+    if isinstance(start, datetime):
+        with _consumer(config) as consumer:
             asked = _offsets_at(consumer, start, until)
-        else:
-            asked = dict.fromkeys(until, 0) | (start or {})
+    else:
+        asked = dict.fromkeys(until, 0) | (start or {})
     unknown = sorted(set(asked) - set(until))
     if unknown:
         raise ValueError(
@@ -104,21 +103,33 @@ def measure(config: StreamsConfig, *, start: Offsets | datetime | None) -> Stret
         )
     is_time = isinstance(start, datetime)  # What was deleted cannot be asked for by its time.
     return Stretch(
-        first={place: min(max(asked[place], oldest[place]), end) for place, end in until.items()},
+        first={
+            place: min(max(asked[place], extent.start), extent.stable)
+            for place, extent in held.items()
+        },
         until=until,
         lost={
-            place: first - asked[place]
-            for place, first in oldest.items()
-            if asked[place] < first and not is_time
+            place: extent.start - asked[place]
+            for place, extent in held.items()
+            if asked[place] < extent.start and not is_time
         },
-        beyond={place: asked[place] - end for place, end in until.items() if asked[place] > end},
+        beyond={
+            place: asked[place] - extent.end
+            for place, extent in held.items()
+            if asked[place] > extent.end
+        },
+        undecided={
+            place: extent.end - extent.stable
+            for place, extent in held.items()
+            if extent.stable < extent.end
+        },
     )
 
 
 def read_log(config: StreamsConfig, stretch: Stretch) -> Iterator[list[Record]]:
     """The records of a stretch, each partition in its order, a few thousand at a time.
 
-    Raises Unavailable, also where Kafka deletes what has not been read yet.
+    What Kafka deletes before it is read is added to `stretch.lost`. Raises Unavailable.
     """
     left = {
         TopicPartition(*place): until
@@ -134,7 +145,11 @@ def read_log(config: StreamsConfig, stretch: Stretch) -> Iterator[list[Record]]:
         moved_at = time.monotonic()
         while left:
             before = {place: consumer.position(place) for place in left}
-            fetched = consumer.poll(timeout_ms=POLL_MS, max_records=RECORDS_MAX)
+            try:
+                fetched = consumer.poll(timeout_ms=POLL_MS, max_records=RECORDS_MAX)
+            except OffsetOutOfRangeError:
+                _go_on(consumer, left, stretch)
+                fetched = {}
             records = [
                 Record(
                     place.topic,
@@ -163,6 +178,16 @@ def read_log(config: StreamsConfig, stretch: Stretch) -> Iterator[list[Record]]:
                 consumer.pause(*done)
 
 
+def _go_on(consumer: KafkaConsumer, left: Mapping[TopicPartition, int], stretch: Stretch) -> None:
+    """Seek to where the log begins now, of partitions that begin after their position."""
+    for place, start in consumer.beginning_offsets(list(left)).items():
+        at, until = consumer.position(place), left[place]
+        if at < start:
+            lost = stretch.lost.get((place.topic, place.partition), 0)
+            stretch.lost[place.topic, place.partition] = lost + min(start, until) - at
+            consumer.seek(place, start)
+
+
 def _offsets_at(consumer: KafkaConsumer, start: datetime, until: Offsets) -> Offsets:
     """The first offset of each partition at or after a time; its end where there is none."""
     stamp_ms = -(-int(start.timestamp() * 1_000_000) // 1000)
@@ -184,6 +209,7 @@ def _consumer(config: StreamsConfig) -> Iterator[KafkaConsumer]:
                 group_id=None,
                 enable_auto_commit=False,
                 auto_offset_reset="none",  # Never go on elsewhere than we were told to.
+                isolation_level="read_committed",
                 allow_auto_create_topics=False,
                 max_partition_fetch_bytes=RECORD_BYTES_MAX,
                 bootstrap_timeout_ms=REQUEST_TIMEOUT_MS,

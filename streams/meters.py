@@ -3,12 +3,15 @@
 They belong to the process, like the worker itself, and stand in prometheus_client's own registry.
 """
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 
 from prometheus_client import Counter, Gauge, Histogram
 
 from streams.events import Erasure, Event, GuardVerdict, Reaction, Shown
 from streams.pipeline import Facts
+
+logger = logging.getLogger(__name__)
 
 DELAYS_S = (0.1, 0.5, 1.0, 5.0, 30.0, 60.0, 300.0, 1_800.0, 3_600.0, 21_600.0, 86_400.0, 604_800.0)
 """From a tap that reaches us at once to one that comes a week late."""
@@ -51,8 +54,15 @@ WRITE_DURATION = Histogram(
 REACTIONS_QUARANTINED = Counter(
     "rluf_reactions_quarantined", "Verdicts of quarantine that were sent to the log", ["rule"]
 )
+RECORDS_LOST = Counter(
+    "rluf_records_lost",
+    "Offsets that the log deleted before a worker had read them",
+    ["topic"],
+)
 CONSUMER_LAG = Gauge(
-    "rluf_consumer_lag_records", "Records in the log not yet durable", ["topic", "partition"]
+    "rluf_consumer_lag_records",
+    "Records in the log that can be read and are not yet durable",
+    ["topic", "partition"],
 )
 SINK_UNAVAILABLE = Counter(
     "rluf_sink_unavailable", "Attempts to write that found the store or the broker unavailable"
@@ -79,6 +89,28 @@ def count(facts: Facts, write_s: float) -> None:
     for reaction in facts.reactions[:: len(facts.reactions) // NUM_DELAYS_MAX + 1]:
         REACTION_DELAY.observe((reaction.known_at - reaction.occurred_at).total_seconds())
     WRITE_DURATION.observe(write_s)
+
+
+def begin(topics: Iterable[str]) -> None:
+    """Show 0 of what should never happen: a series that begins above it hides its first event."""
+    for topic in topics:
+        RECORDS_LOST.labels(topic)
+
+
+def count_lost(place: tuple[str, int], *, first: int, until: int) -> None:
+    """Count and name what the log deleted before it was read: offsets [first, until)."""
+    topic, partition = place
+    RECORDS_LOST.labels(topic).inc(until - first)
+    logger.error(
+        "the log deleted records before they were read",
+        extra={
+            "topic": topic,
+            "partition": partition,
+            "from": first,
+            "to": until,
+            "count": until - first,
+        },
+    )
 
 
 def count_verdicts(verdicts: Sequence[GuardVerdict]) -> None:

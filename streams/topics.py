@@ -18,10 +18,11 @@ from kafka.errors import (
     NotCoordinatorError,
     TopicAlreadyExistsError,
 )
-from kafka.protocol.consumer import OffsetSpec
+from kafka.protocol.consumer import IsolationLevel, OffsetSpec
 
 from streams.config import RECORD_BYTES_MAX, StreamsConfig
 from streams.errors import Unavailable
+from streams.standing import Extent, Place, Standing
 
 REQUEST_TIMEOUT_MS = 10_000
 COORDINATOR_WAIT_S = 10.0
@@ -29,7 +30,7 @@ COORDINATOR_WAIT_S = 10.0
 COORDINATOR_PAUSE_S = 0.1
 NOT_YET = (CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError)
 
-Offsets = dict[tuple[str, int], int]
+Offsets = dict[Place, int]
 """(topic, partition) to an offset or a number of records."""
 
 STAMP = "topic-id="
@@ -97,12 +98,19 @@ def delete_topics(config: StreamsConfig, names: Sequence[str]) -> None:
 
 
 def end_offsets(config: StreamsConfig, topics: Sequence[str] | None = None) -> Offsets:
-    """The offset that the next record will get, of each partition of `topics` (default: those of
-    events) that exist. Raises Unavailable."""
+    """Up to where the log can be read, of each partition of `topics` (default: those of events)
+    that exist: its end, or the first record of a transaction that is open. Raises Unavailable."""
+    return {place: extent.stable for place, extent in extents(config, topics).items()}
+
+
+def extents(config: StreamsConfig, topics: Sequence[str] | None = None) -> dict[Place, Extent]:
+    """What the log holds of each partition of `topics` (default: those of events) that exist.
+
+    Raises Unavailable.
+    """
     with _admin(config) as admin:
-        return _end_offsets(
-            admin, _described(admin, config.event_topics if topics is None else topics)
-        )
+        names = config.event_topics if topics is None else topics
+        return _extents(admin, _described(admin, names))
 
 
 def topic_ids(config: StreamsConfig) -> dict[str, str]:
@@ -121,17 +129,27 @@ def committed_offsets(config: StreamsConfig) -> Offsets:
         return _committed(admin, config.group, _ids(_described(admin, config.event_topics)))
 
 
-def lag(config: StreamsConfig) -> Offsets:
-    """Records that the workers have not yet made durable, by partition of the event topics.
+def standings(config: StreamsConfig) -> dict[Place, Standing]:
+    """How far the workers are in each partition of the topics of events that exist.
 
-    A partition without a commit counts from offset 0, and so does one whose topic was deleted and
-    made again since. Raises Unavailable.
+    Nothing counts as committed where a topic was deleted and made again since. Raises Unavailable.
     """
     with _admin(config) as admin:
         topics = _described(admin, config.event_topics)
         committed = _committed(admin, config.group, _ids(topics))
-        ends = _end_offsets(admin, topics)
-    return {place: max(0, end - committed.get(place, 0)) for place, end in ends.items()}
+        found = _extents(admin, topics)  # Later: no commit of before lies beyond its end.
+    return {
+        place: Standing(committed=committed.get(place, 0), extent=extent)
+        for place, extent in found.items()
+    }
+
+
+def lag(config: StreamsConfig) -> Offsets:
+    """Records that can be read and are not yet durable, by partition of the event topics.
+
+    Raises Unavailable.
+    """
+    return {place: standing.lag for place, standing in standings(config).items()}
 
 
 def _described(admin: KafkaAdminClient, names: Sequence[str]) -> list[_Topic]:
@@ -145,16 +163,26 @@ def _ids(topics: Iterable[_Topic]) -> dict[str, str]:
     return {topic["name"]: topic["topic_id"] for topic in topics if topic["topic_id"] is not None}
 
 
-def _end_offsets(admin: KafkaAdminClient, topics: Iterable[_Topic]) -> Offsets:
-    specs = {
-        TopicPartition(topic["name"], partition["partition_index"]): OffsetSpec.LATEST
+def _extents(admin: KafkaAdminClient, topics: Iterable[_Topic]) -> dict[Place, Extent]:
+    places = [
+        TopicPartition(topic["name"], partition["partition_index"])
         for topic in topics
         for partition in topic["partitions"]
-    }
-    if not specs:
+    ]
+    if not places:
         return {}
-    found = admin.list_partition_offsets(specs)
-    return {(place.topic, place.partition): at.offset for place, at in found.items()}
+
+    def ask(spec: OffsetSpec, isolation: IsolationLevel) -> dict[TopicPartition, int]:
+        found = admin.list_partition_offsets(dict.fromkeys(places, spec), isolation)
+        return {place: at.offset for place, at in found.items()}
+
+    starts = ask(OffsetSpec.EARLIEST, IsolationLevel.READ_UNCOMMITTED)
+    stable = ask(OffsetSpec.LATEST, IsolationLevel.READ_COMMITTED)
+    ends = ask(OffsetSpec.LATEST, IsolationLevel.READ_UNCOMMITTED)
+    return {
+        (place.topic, place.partition): Extent(starts[place], stable[place], ends[place])
+        for place in places
+    }
 
 
 def _committed(admin: KafkaAdminClient, group: str, ids: Mapping[str, str]) -> Offsets:

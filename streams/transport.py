@@ -10,6 +10,15 @@ from where the consumer stood before the fetch to where it stood after. Ranges t
 offsets are missing inside (compaction, transaction markers), so nothing can stall a commit, and a
 range that is missing is a fault that we see.
 
+Only what is committed is read: records of a transaction that was rolled back never come, and none
+come from where one is still open (KIP-98). Ranges pass over the former; what follows on the latter
+waits, as in any consumer that reads committed records.
+
+Where the log no longer holds the offset to be read, because it was deleted by age, size or hand,
+the partition goes on at the first that is left, with an empty Chunk over what is gone: so the loss
+is committed, and named, once. aiokafka decides nothing of this by itself: it is told to reset
+nowhere.
+
 Kafka knows a commit's topic by name. Ours say its id as well, and one of a topic that was deleted
 and made again since counts for none: the new topic is read from its first record.
 """
@@ -19,6 +28,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -26,18 +36,28 @@ from time import monotonic
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
-from aiokafka.consumer.fetcher import FetchResult
-from aiokafka.errors import CommitFailedError, ConsumerStoppedError, KafkaError
+from aiokafka.consumer.fetcher import FetchError, FetchResult, OffsetResetStrategy
+from aiokafka.errors import (
+    CommitFailedError,
+    ConsumerStoppedError,
+    KafkaConnectionError,
+    KafkaError,
+    KafkaTimeoutError,
+    OffsetOutOfRangeError,
+)
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust import Schema
 from faust.transport.drivers import aiokafka
 from faust.types import TP, AppT, ConsumerMessage, EventT, Message
 
+from streams import meters
 from streams.pipeline import Record
 from streams.topics import is_of_another_topic, is_stamped, stamp_of
 
 PREFETCH_BACKOFF_S = 86_400.0
 """How long records that are fetched and not taken keep aiokafka from asking their broker again."""
+START_TIMEOUT_MS = 5_000
+"""Longest wait for where the log begins, of a partition that has to be found again."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -45,11 +65,13 @@ class Chunk:
     """What one fetch brought of one partition: the value of a stream event."""
 
     records: list[Record]
-    """May be empty: a fetch can bring nothing but transaction markers."""
+    """May be empty: a fetch can bring nothing but transaction markers and records that were rolled
+    back, and what was deleted has none any more."""
     first: int
     """Offset at which the consumer stood before the fetch."""
     next: int
-    """Offset at which it stood after: what to commit once all before it is durable."""
+    """Offset at which it stood after: what to commit once all before it is durable. Before `first`
+    where the log's end was lost, and it is read again."""
     num_bytes: int
     """Bytes of the values."""
     generation: int
@@ -151,6 +173,19 @@ class ChunkThread(aiokafka.AIOKafkaConsumerThread):  # type: ignore[misc]
         await super().on_start()
         self._consumer._fetcher._prefetch_backoff = PREFETCH_BACKOFF_S
 
+    def _create_worker_consumer(self, transport: aiokafka.Transport) -> AIOKafkaConsumer:
+        """Give Faust's consumer, which reads committed records only and never resets by itself.
+
+        Faust has one setting for both, which also makes it write transactions of its own.
+        """
+        consumer = super()._create_worker_consumer(transport)
+        consumer._isolation_level = "read_committed"
+        consumer._auto_offset_reset = "none"
+        return consumer
+
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Nothing: Faust would call an open transaction slow. The watchdog judges by the broker."""
+
     async def _fetch_records(
         self,
         consumer: AIOKafkaConsumer,
@@ -167,15 +202,15 @@ class ChunkThread(aiokafka.AIOKafkaConsumerThread):  # type: ignore[misc]
         fetcher = consumer._fetcher
         with fetcher._subscriptions.fetch_context():
             chunks = self._take(consumer, active_partitions, max_records)
-            if chunks or not timeout:
-                return chunks
-            waiter = fetcher._create_fetch_waiter()
-            await asyncio.wait([waiter], timeout=timeout)
-            if not waiter.done():
-                waiter.cancel()
-                return {}
-            waiter.result()  # Raises what the coordinator cannot recover from.
-            return self._take(consumer, active_partitions, max_records)
+            if not chunks and timeout and not _astray(consumer, active_partitions):
+                waiter = fetcher._create_fetch_waiter()
+                await asyncio.wait([waiter], timeout=timeout)
+                if not waiter.done():
+                    waiter.cancel()
+                    return {}
+                waiter.result()  # Raises what the coordinator cannot recover from.
+                chunks = self._take(consumer, active_partitions, max_records)
+            return chunks | await self._find_again(consumer, active_partitions)
 
     def _take(
         self, consumer: AIOKafkaConsumer, active_partitions: set[TP], max_records: int | None
@@ -200,19 +235,61 @@ class ChunkThread(aiokafka.AIOKafkaConsumerThread):  # type: ignore[misc]
                     chunks[TP(*partition)] = chunk
                 if result.has_more():
                     continue
-            elif chunks:
-                break  # The error is for the next call: first hand over what is good.
+            elif chunks or _is_out_of_range(result):
+                continue  # First hand over what is good; the error is for the next call.
             del fetcher._records[partition]
             fetcher._notify(fetcher._wait_consume_future)
             if not isinstance(result, FetchResult):
                 result.check_raise()
         return chunks
 
+    async def _find_again(
+        self, consumer: AIOKafkaConsumer, active_partitions: set[TP]
+    ) -> dict[TP, Chunk]:
+        """Go on where the log still holds something, of partitions whose next offset it does not.
+
+        Gives an empty chunk from there to here, and names what it passes over or goes back to.
+        """
+        astray = _astray(consumer, active_partitions)
+        if not astray:
+            return {}
+        try:
+            starts = await consumer._fetcher._retrieve_offsets(
+                dict.fromkeys(astray, OffsetResetStrategy.EARLIEST), timeout_ms=START_TIMEOUT_MS
+            )
+        except (KafkaTimeoutError, KafkaConnectionError) as error:
+            self.log.warning("cannot ask where %s begin: %r", sorted(astray), error)
+            return {}  # The fault stays where it is, for the next call.
+        chunks: dict[TP, Chunk] = {}
+        if not self.consumer.flow_active:
+            return chunks
+        # Meanwhile the assignment may have changed, and with it what is to be read.
+        for partition, at in _astray(consumer, set(starts)).items():
+            start = starts[partition][0]
+            if at < start:
+                meters.count_lost(partition, first=at, until=start)
+            else:
+                self.log.error(
+                    "%s/%d: the log ends before offset %d, which was to be read: its end was lost."
+                    " It is read again from offset %d",
+                    *(*partition, at, start),
+                )
+            chunks[TP(*partition)] = Chunk(
+                records=[],
+                first=at,
+                next=start,
+                num_bytes=0,
+                generation=consumer._coordinator.generation,
+            )
+            consumer._fetcher.seek_to(partition, start)
+        return chunks
+
     async def seek_to_committed(self) -> Mapping[TP, int | None]:
         """Seek all partitions to what is committed of these very topics; gives the offsets.
 
-        A partition whose commit is of another topic under the same name is read from its first
-        record, as if there were none.
+        A partition without a commit is read from offset 0, and so is one whose commit is of another
+        topic under the same name. Whether the log still holds that offset is found when it is
+        fetched.
         """
         offsets: Mapping[TP, int | None] = await self.call_thread(self._seek_to_committed)
         return offsets
@@ -224,22 +301,21 @@ class ChunkThread(aiokafka.AIOKafkaConsumerThread):  # type: ignore[misc]
         offsets: dict[TP, int | None] = dict.fromkeys(partitions)
         anew: list[TP] = []
         unstamped: dict[TP, int] = {}
-        for tp, at in committed.items():
-            tp = TP(*tp)
+        for partition, at in committed.items():
+            tp = TP(*partition)
             if is_of_another_topic(at.metadata, ids.get(tp.topic)):
                 anew.append(tp)
                 continue
             offsets[tp] = at.offset
-            if at.offset > 0:
-                consumer._fetcher.seek_to(tp, at.offset)
             if not is_stamped(at.metadata):
                 unstamped[tp] = at.offset
+        for tp, offset in offsets.items():
+            consumer._fetcher.seek_to(TopicPartition(*tp), offset or 0)
         if anew:
             self.log.warning(
                 "%s: deleted and made again since the last commit; read from the first record",
                 ", ".join(f"{tp.topic}/{tp.partition}" for tp in sorted(anew)),
             )
-            await consumer.seek_to_beginning(*(TopicPartition(*tp) for tp in anew))
         if unstamped and ids:
             # From now on they say of which topic they are, also where nothing more comes.
             await self._commit(unstamped)
@@ -273,6 +349,25 @@ class ChunkThread(aiokafka.AIOKafkaConsumerThread):  # type: ignore[misc]
             await self.crash(error)
             return False
         return True
+
+
+def _is_out_of_range(result: FetchResult | FetchError) -> bool:
+    """Whether the log did not hold the offset that was asked for."""
+    return isinstance(result, FetchError) and isinstance(result._error, OffsetOutOfRangeError)
+
+
+def _astray(
+    consumer: AIOKafkaConsumer, partitions: AbstractSet[tuple[str, int]]
+) -> dict[TopicPartition, int]:
+    """Those of our partitions of which the log does not hold the next offset, and that offset."""
+    fetcher = consumer._fetcher
+    return {
+        partition: fetcher._subscriptions.subscription.assignment.state_value(partition).position
+        for partition, result in fetcher._records.items()
+        if _is_out_of_range(result)
+        and partition in partitions
+        and fetcher._subscriptions.is_assigned(partition)
+    }
 
 
 def _chunk_of(result: FetchResult, generation: int, max_records: int | None) -> Chunk | None:
@@ -349,6 +444,9 @@ class ChunkConsumer(aiokafka.Consumer):  # type: ignore[misc]
         for tp, chunk in (chunks or {}).items():
             if not self.flow_active or chunk.generation != self.app.consumer_generation_id:
                 break  # A rebalance began: the new assignment starts at the committed offsets.
+            if chunk.next < chunk.first:
+                self._begin_anew(tp)
+                continue
             self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
             yield tp, self._to_message(tp, chunk)
 
@@ -374,8 +472,8 @@ class ChunkConsumer(aiokafka.Consumer):  # type: ignore[misc]
     def _begin_at(self, tp: TP, offset: int) -> None:
         """Believe aiokafka where the partition begins, not what was committed.
 
-        They differ when retention deleted records, or the topic was deleted and made again. Faust
-        would drop every record before the committed offset and never commit one.
+        They differ when the topic was deleted and made again. Faust would drop every record before
+        the committed offset and never commit one.
         """
         committed = self._committed_offset[tp]
         if committed is None or committed == offset:
@@ -384,6 +482,12 @@ class ChunkConsumer(aiokafka.Consumer):  # type: ignore[misc]
         self._read_offset[tp] = None
         if offset < committed:
             self._committed_offset[tp] = None
+
+    def _begin_anew(self, tp: TP) -> None:
+        """Forget how far this partition was read: what follows comes from before that."""
+        self.ledger.forget([tp])
+        self._read_offset[tp] = None
+        self._committed_offset[tp] = None
 
     def stop_fetching(self) -> None:
         """Hand over nothing more; what is handed over can still be acknowledged and committed."""

@@ -11,32 +11,13 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 
-from streams import meters
+from streams import meters, topics
 from streams.config import StreamsConfig
 from streams.errors import Unavailable
-from streams.topics import committed_offsets, end_offsets
+from streams.standing import Place, Standing
 
 logger = logging.getLogger(__name__)
-
-Place = tuple[str, int]
-"""(topic, partition)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """How far a group has come in one partition."""
-
-    committed: int
-    """Offset that the group reads next after a restart; 0 where nothing was committed."""
-    end: int
-    """Offset that the next record will get."""
-
-    @property
-    def lag(self) -> int:
-        """Records that are not committed."""
-        return max(0, self.end - self.committed)
 
 
 def standings(config: StreamsConfig) -> dict[Place, Standing]:
@@ -44,11 +25,7 @@ def standings(config: StreamsConfig) -> dict[Place, Standing]:
 
     Raises Unavailable.
     """
-    committed = committed_offsets(config)
-    found = {
-        place: Standing(committed=committed.get(place, 0), end=end)
-        for place, end in end_offsets(config).items()
-    }
+    found = topics.standings(config)
     meters.show_lag({place: standing.lag for place, standing in found.items()})
     return found
 

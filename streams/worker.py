@@ -95,6 +95,7 @@ def run_worker(
     an agent, the writer or Faust itself is raised; a worker that makes no progress for
     STALL_LIMIT_S ends the process with EXIT_STALLED. `metrics_port` serves /metrics to this host.
     """
+    meters.begin(config.event_topics)
     if metrics_port is not None:
         start_http_server(metrics_port, addr="127.0.0.1")
     config.data_dir.mkdir(parents=True, exist_ok=True)

@@ -115,6 +115,7 @@ def _letters_on_topic(config: StreamsConfig) -> set[tuple[str, str, bytes]]:
     consumer = KafkaConsumer(
         bootstrap_servers=config.brokers.split(","),
         auto_offset_reset="earliest",
+        isolation_level="read_committed",
         consumer_timeout_ms=READ_TIMEOUT_MS,
         max_partition_fetch_bytes=16 << 20,
     )

@@ -6,7 +6,8 @@ Method: the watchdog looks when we tell it to, at a broker that we make up, by a
 from collections.abc import Mapping, Set
 
 from streams.errors import Unavailable
-from streams.watchdog import Place, Standing, Watchdog
+from streams.standing import Extent, Place, Standing
+from streams.watchdog import Watchdog
 
 SHOWN, REACTIONS = ("rluf.shown.v1", 0), ("rluf.reactions.v1", 3)
 
@@ -33,8 +34,8 @@ class World:
             raise Unavailable("no broker")
         return self.standings
 
-    def see(self, place: Place, committed: int, end: int) -> None:
-        self.standings[place] = Standing(committed=committed, end=end)
+    def see(self, place: Place, committed: int, end: int, start: int = 0) -> None:
+        self.standings[place] = Standing(committed=committed, extent=Extent(start, end, end))
 
 
 def test_lag_without_a_commit_for_a_minute_is_a_stall():
@@ -116,3 +117,19 @@ def test_a_worker_that_fell_out_of_its_group_watches_all():
     world.see(SHOWN, committed=10, end=20)
     world.dog.has_stalled(now=0.0)
     assert world.dog.has_stalled(now=100.0)
+
+
+def test_what_was_deleted_and_what_is_undecided_is_no_work():
+    world = World()
+    world.see(SHOWN, committed=10, end=20, start=20)
+    world.standings[REACTIONS] = Standing(committed=5, extent=Extent(0, 5, 90))
+    for second in range(0, 600, 30):
+        assert not world.dog.has_stalled(now=float(second))
+
+
+def test_deleting_what_stands_still_does_not_look_like_progress():
+    world = World()
+    for second in (0, 30, 61):
+        world.see(SHOWN, committed=10, end=200, start=20 + second)
+        stalled = world.dog.has_stalled(now=float(second))
+    assert stalled
