@@ -1,6 +1,6 @@
 """Dials of the models room."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 MINILM = "minilm"
@@ -11,7 +11,7 @@ MINILM = "minilm"
 class ModelsConfig:
     """Where versions and their artifacts are kept."""
 
-    registry_url: str = ""
+    registry_url: str = field(default="", repr=False)
     """SQLAlchemy URL of the registry; empty means SQLite at <home>/registry.db. PostgreSQL:
     postgresql+psycopg://user@host/database."""
     root: Path = Path("runs")

@@ -31,7 +31,7 @@ from rluf.options import (
     usage,
 )
 from rluf.otel import find_collector
-from rluf.settings import as_toml, load_settings, plain
+from rluf.settings import as_toml, load_settings, plain, shown
 
 if TYPE_CHECKING:
     from models.registry import Registry
@@ -392,7 +392,7 @@ def show_settings(recipe: RecipeOption = None, json: JsonOption = False) -> None
     tracing = replace(settings.tracing, endpoint=collector.shown())
     settings = replace(settings, tracing=tracing)
     origins = {"tracing.endpoint": collector.origin()} if collector.variable else {}
-    value = {**plain(settings), "origins": origins}
+    value = {**shown(settings), "origins": origins}
     Console(as_json=json).emit(value, text=as_toml(settings, origins))
 
 

@@ -28,6 +28,7 @@ from rluf.schedule import ScheduleConfig
 from serving.config import ServingConfig
 from streams.config import StreamsConfig
 from streams.guard import GuardConfig
+from streams.secret import HIDDEN, hidden, is_secret, without_secrets
 from streams.times import read_time
 from streams.tracing import TracingConfig
 from training.config import (
@@ -159,8 +160,20 @@ def plain(value: object) -> Any:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
+def shown(value: object) -> Any:
+    """As `plain`, for whoever may look over the shoulder: what is secret is hidden."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {
+            each.name: (hidden if is_secret(each) else shown)(getattr(value, each.name))
+            for each in dataclasses.fields(value)
+        }
+    if isinstance(value, list | tuple):
+        return [shown(item) for item in value]
+    return without_secrets(value) if isinstance(value, str) else plain(value)
+
+
 def as_toml(settings: Settings, origins: Mapping[str, str]) -> str:
-    """Give every setting as a recipe would have it.
+    """Give every setting as a recipe would have it, but for the secrets, which are hidden.
 
     `origins` says where a value comes from, by its full name, if not from recipe or RLUF_*.
     """
@@ -180,7 +193,7 @@ def as_toml(settings: Settings, origins: Mapping[str, str]) -> str:
             if isinstance(value, dict):
                 walk(value, f"{path}.{key}" if path else key)
 
-    walk(plain(settings), "")
+    walk(shown(settings), "")
     return "\n".join(lines)
 
 
@@ -222,19 +235,28 @@ def _read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
         for part in path[:-1]:
             leaf[part] = {}
             leaf = leaf[part]
-        leaf[path[-1]] = _parse(environment[variable])
+        leaf[path[-1]] = environment[variable]
         _refuse_unknown(Settings, branch, where=f"environment variable {variable}")
+        leaf[path[-1]] = _parse(environment[variable], _kind_of(path), variable)
         _merge(tree, branch)
     return tree
 
 
-def _parse(text: str) -> Any:
+def _kind_of(path: Sequence[str]) -> object:
+    """The type of a setting that exists."""
+    kind: Any = Settings
+    for part in path:
+        kind = get_type_hints(kind)[part]
+    return kind
+
+
+def _parse(text: str, kind: object, variable: str) -> Any:
     """Read lists and tables of an environment variable as JSON; leave the rest to the type."""
-    if text.startswith(("[", "{")):
+    if kind is not str and text.startswith(("[", "{")):  # A password may begin with a brace.
         try:
             return json.loads(text)
         except json.JSONDecodeError as error:
-            raise BadSettings(f"{text!r} begins like JSON but is not: {error}") from None
+            raise BadSettings(f"{variable} begins like JSON but is not: {error}") from None
     return text
 
 
@@ -249,7 +271,7 @@ def _refuse_unknown(kind: type, tree: Mapping[str, Any], *, where: str, path: st
             )
         if dataclasses.is_dataclass(hints[key]) and isinstance(hints[key], type):
             if not isinstance(value, Mapping):
-                raise BadSettings(f"{where}: {full!r} is a table of settings, not {value!r}")
+                raise BadSettings(f"{where}: {full!r} is a table of settings, not one value")
             _refuse_unknown(hints[key], value, where=where, path=full)
 
 
@@ -290,8 +312,23 @@ def _explain(error: ValidationError) -> str:
     lines = []
     for fault in error.errors():
         where = ".".join(str(part) for part in fault["loc"])
-        lines.append(f"{where}: {fault['msg']} (seen: {fault['input']!r})")
+        lines.append(f"{where}: {fault['msg']}{_seen(fault['loc'], fault['input'])}")
     return "; ".join(lines)
+
+
+def _seen(path: Sequence[int | str], value: object) -> str:
+    """What was seen at a place of the tree, unless it is secret, or a table that may hold secrets:
+    of a table, the message names the setting that is at fault."""
+    kind: Any = Settings
+    for part in path:
+        if not dataclasses.is_dataclass(kind):
+            break
+        if any(is_secret(each) for each in dataclasses.fields(kind) if each.name == part):
+            return f" (seen: {HIDDEN})"
+        kind = get_type_hints(kind).get(str(part))
+    if dataclasses.is_dataclass(kind):
+        return ""
+    return f" (seen: {without_secrets(repr(value))})"
 
 
 def _at_home(settings: Settings) -> Settings:

@@ -1,6 +1,8 @@
 """Dials of the serving room."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from streams.secret import SECRET
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,9 +19,9 @@ class ServingConfig:
     source: str = "/serving"
     """CloudEvents source of the events that this API produces; (source, id) must be unique."""
 
-    api_keys: tuple[str, ...] = ()
+    api_keys: tuple[str, ...] = field(default=(), repr=False, metadata=SECRET)
     """Bearer keys that are let in to /v1; empty lets everyone in (laptop, trusted network)."""
-    admin_keys: tuple[str, ...] = ()
+    admin_keys: tuple[str, ...] = field(default=(), repr=False, metadata=SECRET)
     """Bearer keys for /v1/admin; without one the admin endpoints do not exist."""
     pseudonymise: bool = True
     """Store a keyed hash of each user id instead of the id; see docs/privacy.md."""

@@ -8,11 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import faust
+from faust.auth import Credentials, SASLCredentials, SSLCredentials
 from faust.types import EventT, StreamT
 from mode.supervisors import CrashingSupervisor
 from yarl import URL
 
 from streams.config import StreamsConfig
+from streams.security import SecurityConfig, for_tls, password_of
 from streams.transport import ChunkSchema, ChunkTransport
 
 SESSION_TIMEOUT_S = 6.0
@@ -31,6 +33,19 @@ PRODUCE_BYTES_MAX = 64 * 2**20
 say."""
 
 
+def credentials_of(config: SecurityConfig) -> Credentials | None:
+    """What Faust passes on to aiokafka; None for plain text. Raises ValueError."""
+    context = for_tls(config)
+    if config.has_sasl:
+        return SASLCredentials(
+            mechanism=config.mechanism,
+            username=config.username,
+            password=password_of(config),
+            ssl_context=context,
+        )
+    return None if context is None else SSLCredentials(context)
+
+
 def make_app(config: StreamsConfig, put: Callable[[EventT], None]) -> faust.App:
     """The application: every chunk of the topics of events comes to `put`.
 
@@ -41,6 +56,7 @@ def make_app(config: StreamsConfig, put: Callable[[EventT], None]) -> faust.App:
         config.group,
         env={},  # Faust would let its environment variables overrule what stands here.
         broker=brokers,
+        broker_credentials=credentials_of(config.security),
         datadir=Path(config.data_dir).absolute(),
         store="memory://",
         web_enabled=False,

@@ -1,12 +1,23 @@
 """The dials of streams."""
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+
+from streams.security import SecurityConfig
 
 RECORD_BYTES_MAX = 10_485_760
 """The largest record that our topics take, in bytes: above `event_bytes_max`, so that an event
 that is too large still reaches the worker, which keeps it as a dead letter and says why."""
+
+TOPIC = re.compile(r"(?!\.{1,2}$)[a-zA-Z0-9._-]{1,249}")
+"""What Kafka takes as the name of a topic."""
+NAMES = (
+    *("group", "shown_topic", "reactions_topic", "erasures_topic"),
+    *("verdicts_topic", "dead_letters_topic", "decisions_topic"),
+)
+"""The names that `prefix` goes before."""
 
 LATE_S_MAX = 1e9
 """The most that `late_s` may be: 30 years; a time so long before any other is still a time."""
@@ -18,6 +29,12 @@ class StreamsConfig:
 
     brokers: str = ""
     """host:port of one or more Kafka brokers, with commas. Empty: `rluf up` starts its own."""
+    security: SecurityConfig = field(default_factory=SecurityConfig)
+    """TLS, and who we are; the same for every client of ours."""
+    prefix: str = ""
+    """What the names of the group and of the topics begin with, as where many teams share a
+    cluster and have rights by prefix: `acme.` makes `acme.rluf.shown.v1` of the names below. A name
+    that begins with it already stays as it is."""
     group: str = "rluf-worker"
     """Consumer group of the workers; partitions are shared out among its members."""
 
@@ -73,6 +90,17 @@ class StreamsConfig:
     """Folder for Faust's own bookkeeping; nothing in it is needed to recover."""
 
     def __post_init__(self) -> None:
+        for name in NAMES:
+            value = getattr(self, name)
+            if not value.startswith(self.prefix):
+                value = self.prefix + value
+                object.__setattr__(self, name, value)
+            if name != "group" and not TOPIC.fullmatch(value):
+                raise ValueError(
+                    f"{name} is {value!r}, must be 1 to 249 of the characters a-z A-Z 0-9 . _ -"
+                )
+        if not self.group:
+            raise ValueError("group is empty, must be a name")
         for name in ("partitions", "replication", "batch_events_max", "event_bytes_max"):
             value = getattr(self, name)
             if value < 1:

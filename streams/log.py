@@ -16,6 +16,7 @@ from kafka.errors import KafkaError, OffsetOutOfRangeError
 from streams.config import RECORD_BYTES_MAX, StreamsConfig
 from streams.errors import Unavailable
 from streams.pipeline import Record
+from streams.security import client_settings
 from streams.topics import REQUEST_TIMEOUT_MS, Offsets, extents
 
 BEGINNING = "beginning"
@@ -206,6 +207,7 @@ def _consumer(config: StreamsConfig) -> Iterator[KafkaConsumer]:
         with closing(
             KafkaConsumer(
                 bootstrap_servers=config.brokers.split(","),
+                **client_settings(config.security),
                 group_id=None,
                 enable_auto_commit=False,
                 auto_offset_reset="none",  # Never go on elsewhere than we were told to.

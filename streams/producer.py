@@ -15,6 +15,7 @@ from streams.codec import STRUCTURED_HEADER, encode, key_of, topic_of
 from streams.config import RECORD_BYTES_MAX, StreamsConfig
 from streams.errors import BadEvent, Unavailable
 from streams.events import Event
+from streams.security import client_settings
 from streams.topics import ensure_topics
 
 logger = logging.getLogger(__name__)
@@ -59,6 +60,7 @@ class Producer:
         try:
             self._kafka = KafkaProducer(
                 bootstrap_servers=config.brokers.split(","),
+                **client_settings(config.security),
                 acks="all",
                 enable_idempotence=True,
                 delivery_timeout_ms=delivery_ms,

@@ -22,6 +22,7 @@ from kafka.protocol.consumer import IsolationLevel, OffsetSpec
 
 from streams.config import RECORD_BYTES_MAX, StreamsConfig
 from streams.errors import Unavailable
+from streams.security import client_settings
 from streams.standing import Extent, Place, Standing
 
 REQUEST_TIMEOUT_MS = 10_000
@@ -210,6 +211,7 @@ def _admin(config: StreamsConfig) -> Iterator[KafkaAdminClient]:
     try:
         admin = KafkaAdminClient(
             bootstrap_servers=config.brokers.split(","),
+            **client_settings(config.security),
             request_timeout_ms=REQUEST_TIMEOUT_MS,
             bootstrap_timeout_ms=REQUEST_TIMEOUT_MS,
         )

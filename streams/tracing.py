@@ -1,14 +1,16 @@
 """The dials of tracing, and what it is told of a request; streams/spans.py does it, and is
 imported only where it is on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from streams.secret import without_secrets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TracingConfig:
     """Where spans go, and how many of them."""
 
-    endpoint: str = ""
+    endpoint: str = field(default="", repr=False)
     """URL that takes OTLP over HTTP, such as http://collector:4318/v1/traces. Empty: no tracing,
     unless OpenTelemetry's own variables name a collector (rluf/otel.py)."""
     sample_ratio: float = 1.0
@@ -20,7 +22,8 @@ class TracingConfig:
 
     def __post_init__(self) -> None:
         if self.endpoint and not self.endpoint.startswith(("http://", "https://")):
-            raise ValueError(f"endpoint is {self.endpoint!r}, must begin with http:// or https://")
+            seen = without_secrets(self.endpoint)
+            raise ValueError(f"endpoint is {seen!r}, must begin with http:// or https://")
         if not 0.0 <= self.sample_ratio <= 1.0:
             raise ValueError(f"sample_ratio is {self.sample_ratio}, must be from 0 to 1")
 
