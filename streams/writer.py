@@ -18,8 +18,8 @@ from streams import meters
 from streams.config import StreamsConfig
 from streams.errors import Unavailable
 from streams.events import DeadLetter
+from streams.ledger import Chunk
 from streams.pipeline import Facts, Pipeline, Record
-from streams.transport import Chunk
 
 logger = logging.getLogger(__name__)
 

@@ -23,8 +23,8 @@ from features.store import FactStore
 from features.views import VIEWS, connect
 from streams.config import StreamsConfig
 from streams.events import DeadLetter
+from streams.ledger import Chunk
 from streams.pipeline import Pipeline, Record
-from streams.transport import Chunk
 from streams.writer import Writer
 from tests.features.algebra_events import Bytes, in_log, unplaced
 from tests.features.crash_points import Points

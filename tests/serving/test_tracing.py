@@ -26,11 +26,11 @@ from serving.tracing import TraceRequests
 from streams.codec import STRUCTURED_HEADER, encode, topic_of
 from streams.config import StreamsConfig
 from streams.events import Event
+from streams.ledger import Chunk
 from streams.pipeline import Facts, Record
 from streams.producer import RecordPlace
 from streams.spans import Spans
 from streams.tracing import TracingConfig
-from streams.transport import Chunk
 from streams.writer import Writer
 from tests.serving.conftest import Place, StartApi
 from tests.serving.fakes import FakeProducer

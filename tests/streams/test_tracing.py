@@ -25,11 +25,11 @@ from streams import spans as spans_module
 from streams.codec import STRUCTURED_HEADER, encode
 from streams.config import StreamsConfig
 from streams.events import DeadLetter
+from streams.ledger import Chunk
 from streams.pipeline import Facts, Pipeline, Record
 from streams.producer import Producer
 from streams.spans import Spans
 from streams.tracing import TracingConfig
-from streams.transport import Chunk
 from streams.writer import Writer
 from tests.streams.samples import KNOWN_AT_MS, envelope, erasure, reaction, shown
 

@@ -16,8 +16,8 @@ from streams.codec import encode
 from streams.config import StreamsConfig
 from streams.errors import Unavailable
 from streams.events import DeadLetter, Reaction
+from streams.ledger import Chunk
 from streams.pipeline import Facts, Record
-from streams.transport import Chunk
 from streams.writer import Batch, Writer
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
