@@ -14,7 +14,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long check format up bench-streams bench chaos fuzz screenshots clean
+.PHONY: help setup demo test test-long check format up bench-streams bench chaos fuzz suites screenshots clean
 
 help: ## Show these verbs
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -66,6 +66,9 @@ chaos: $(STAMP) ## Kill workers, brokers and the disk under 500,000 events; writ
 
 fuzz: $(STAMP) ## Throw ten million hostile records at codec and pipeline; writes runs/fuzz/report.json
 	@$(BIN)/python -m fuzz
+
+suites: $(STAMP) ## Run other people's clients against rluf (ONLY=openai-python,kcat); needs the registries
+	@$(BIN)/python -m suites --only "$(ONLY)"
 
 screenshots: $(STAMP) ## Take docs/images/*.png from a finished demo (needs a Chromium)
 	@HF_HUB_OFFLINE=1 $(BIN)/python scripts/screenshots.py
