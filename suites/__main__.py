@@ -12,10 +12,10 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from suites.environments import Environment, NotInstalled, prepare
 from suites.server import ADMIN_KEY, KEY, ROOT, NotUp, Server, running
@@ -23,11 +23,12 @@ from suites.table import SUITES, Suite
 
 FOLDER = ROOT / "runs" / "suites"
 CLIENTS = Path(__file__).resolve().parent / "clients"
+Say: TypeAlias = Callable[[str], None]
 OUTCOMES = ("passed", "failed", "not run")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit codes: 0 all checks passed, 1 some failed, 3 none failed but something was not run."""
+    """Give the exit code, see exit_code."""
     parser = argparse.ArgumentParser(prog="python -m suites", description=__doc__)
     parser.add_argument("--only", default="", help="names of suites, with commas between them")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
@@ -45,28 +46,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(json.dumps(report, indent=1))
     else:
         print(as_text(report))
-    counts = Counter(row["outcome"] for suite in report["suites"] for row in suite["checks"])
-    if counts["failed"] or any(suite["outcome"] == "failed" for suite in report["suites"]):
+    return exit_code(report)
+
+
+def exit_code(report: dict[str, Any]) -> int:
+    """0 where every check of every suite passed, 1 where one failed, 3 where one was not run."""
+    found = {suite["outcome"] for suite in report["suites"]}
+    found |= {row["outcome"] for suite in report["suites"] for row in suite["checks"]}
+    if "failed" in found:
         return 1
-    return 3 if any(suite["outcome"] == "not run" for suite in report["suites"]) else 0
+    return 3 if "not run" in found else 0
 
 
-def run(suites: Sequence[Suite], *, say: Any) -> dict[str, Any]:
+def run(suites: Sequence[Suite], *, say: Say, folder: Path = FOLDER) -> dict[str, Any]:
     """Run them one after another against one server; write and give the report."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     results = []
     prepared: list[tuple[Suite, Environment]] = []
     for suite in suites:
         say(f"{suite.name}: installing where needed")
         try:
-            prepared.append((suite, prepare(suite, FOLDER / "environments")))
+            prepared.append((suite, prepare(suite, folder / "environments")))
         except NotInstalled as reason:
             results.append(_not_run(suite, str(reason)))
             say(f"{suite.name}: not run: {reason}")
     is_needed = any(suite.needs_server for suite, _ in prepared)
-    with _server() if is_needed else nullcontext() as server:
+    with _server(folder) if is_needed else nullcontext() as server:
         for suite, environment in prepared:
-            result = _run_one(suite, environment, server)
+            result = _run_one(suite, environment, server, folder)
             results.append(result)
             say(f"{suite.name} {environment.version}: {_counted(result)}")
             for row in result["checks"]:
@@ -75,7 +82,7 @@ def run(suites: Sequence[Suite], *, say: Any) -> dict[str, Any]:
     order = {suite.name: place for place, suite in enumerate(suites)}
     results.sort(key=lambda result: order[result["name"]])
     report = {"suites": results}
-    (FOLDER / "report.json").write_text(json.dumps(report, indent=1) + "\n", "utf-8")
+    (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n", "utf-8")
     return report
 
 
@@ -90,21 +97,23 @@ def as_text(report: dict[str, Any]) -> str:
 
 
 @contextmanager
-def _server() -> Iterator[Server]:
+def _server(folder: Path) -> Iterator[Server]:
     try:
-        with running(FOLDER / "home") as server:
+        with running(folder / "home") as server:
             yield server
     except NotUp as reason:
         sys.exit(str(reason))
 
 
-def _run_one(suite: Suite, environment: Environment, server: Server | None) -> dict[str, Any]:
-    folder = FOLDER / "work" / suite.name
-    folder.mkdir(parents=True, exist_ok=True)
+def _run_one(
+    suite: Suite, environment: Environment, server: Server | None, folder: Path
+) -> dict[str, Any]:
+    work = folder / "work" / suite.name
+    work.mkdir(parents=True, exist_ok=True)
     given = {
         **{name: value for name, value in os.environ.items() if not name.startswith("RLUF_")},
         "RLUF_SUITE_ROOT": str(ROOT),
-        "RLUF_SUITE_WORK": str(folder),
+        "RLUF_SUITE_WORK": str(work),
         "RLUF_SUITE_KEY": KEY,
         "RLUF_SUITE_ADMIN_KEY": ADMIN_KEY,
         "RLUF_SUITE_PYTHON": sys.executable,
@@ -119,20 +128,20 @@ def _run_one(suite: Suite, environment: Environment, server: Server | None) -> d
         }
     script = CLIENTS / suite.file
     if suite.kind == "node":  # Node looks for packages beside the script.
-        script = _copied_beside_modules(suite)
+        script = _copied_beside_modules(suite, folder)
     began = time.monotonic()
     out, why, outcome = "", "", "ran"
     try:
         done = subprocess.run(
             [*environment.command, str(script)],
-            cwd=folder,
+            cwd=work,
             env=given,
             capture_output=True,
             text=True,
             timeout=suite.limit_s,
         )
         out = done.stdout
-        (folder / "stderr.log").write_text(done.stderr, "utf-8")
+        (work / "stderr.log").write_text(done.stderr, "utf-8")
         if done.returncode:
             outcome, why = "failed", f"it broke off with {done.returncode}: {done.stderr[-600:]}"
     except subprocess.TimeoutExpired as late:
@@ -151,11 +160,11 @@ def _run_one(suite: Suite, environment: Environment, server: Server | None) -> d
     }
 
 
-def _copied_beside_modules(suite: Suite) -> Path:
-    folder = FOLDER / "environments" / suite.name
+def _copied_beside_modules(suite: Suite, folder: Path) -> Path:
+    beside = folder / "environments" / (suite.environment or suite.name)
     for file in (CLIENTS / "checks.mjs", CLIENTS / suite.file):
-        (folder / file.name).write_bytes(file.read_bytes())
-    return folder / suite.file
+        (beside / file.name).write_bytes(file.read_bytes())
+    return beside / suite.file
 
 
 def _not_run(suite: Suite, why: str) -> dict[str, Any]:

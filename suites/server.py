@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -52,7 +53,12 @@ def running(home: Path) -> Iterator[Server]:
     home.mkdir(parents=True)
     cache = os.environ.get("RLUF_CACHE") or str(ROOT / "runs" / "cache")
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RLUF_")}
-    settings = {**SETTINGS, "RLUF_HOME": str(home), "RLUF_CACHE": cache}
+    settings = {
+        **SETTINGS,
+        "RLUF_HOME": str(home),
+        "RLUF_CACHE": cache,
+        "RLUF_SERVING__WORKER_METRICS_URL": f"http://127.0.0.1:{_free_port()}/metrics",
+    }
     environment = {**kept, **settings}
     _register(home, environment)
     with (home / "up.log").open("wb") as log:
@@ -75,6 +81,13 @@ def running(home: Path) -> Iterator[Server]:
                 process.wait(STOP_S)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
+
+
+def _free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+        return port
 
 
 def _register(home: Path, environment: dict[str, str]) -> None:

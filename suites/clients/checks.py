@@ -21,7 +21,7 @@ URL = os.environ.get("RLUF_SUITE_URL", "")
 KEY = os.environ.get("RLUF_SUITE_KEY", "")
 MODEL = "chat"
 HELLO = [{"role": "user", "content": "hello there"}]
-SOON_S = 60.0
+SOON_S = float(os.environ.get("RLUF_SUITE_SOON_S", "60"))
 """Only a check that fails waits so long."""
 
 Check = Callable[[], object]
