@@ -114,7 +114,7 @@ def _desk(room: Room) -> Desk:
         root=room.root,
         registry=room.registry,
         engine=engine,
-        recorder=Recorder(room.producer, room.config, meters, room.tracing),
+        recorder=Recorder(room.producer, room.config, room.streams, meters, room.tracing),
         meters=meters,
         scorer=room.scorer,
         online=room.online,

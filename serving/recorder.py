@@ -15,6 +15,8 @@ from typing import Protocol
 from serving.config import ServingConfig
 from serving.meters import Meters
 from serving.tracing import Tracing
+from streams.codec import encode_checked
+from streams.config import StreamsConfig
 from streams.errors import BadEvent, Unavailable
 from streams.events import Event
 from streams.producer import RecordPlace
@@ -41,6 +43,7 @@ class Recorder:
         self,
         producer: EventProducer,
         config: ServingConfig,
+        streams: StreamsConfig,
         meters: Meters,
         tracing: Tracing | None = None,
     ) -> None:
@@ -48,6 +51,7 @@ class Recorder:
         self._producer = producer
         self._tracing = tracing
         self._config = config
+        self._streams = streams
         self._meters = meters
         # A producer may block on `send` while it looks for its broker: not on the event loop.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rluf-send")
@@ -75,6 +79,11 @@ class Recorder:
         Raises BadEvent where the event can never be taken in.
         """
         kind = type(event).__name__.lower()
+        try:
+            self.check(event)
+        except BadEvent:
+            self._meters.events_sent.labels(kind, "refused").inc()
+            raise
         if self._num_pending >= self._config.pending_events_max:
             self._note_failure(f"{self._num_pending} events wait for it already")
             self._meters.events_sent.labels(kind, "not_sent").inc()
@@ -104,6 +113,10 @@ class Recorder:
         self._meters.events_sent.labels(kind, "acknowledged").inc()
         self._meters.ack_duration.observe(loop.time() - started)
         return True
+
+    def check(self, event: Event) -> None:
+        """Raise BadEvent unless the worker will take the event in, as `record` would send it."""
+        encode_checked(event, self._streams)
 
     async def stop(self) -> None:
         """Send nothing more. The producer belongs to whoever made it."""

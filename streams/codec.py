@@ -8,7 +8,7 @@ a reaction without the time of the tap cannot be ordered against its removal.
 Where JSON repeats a key the last one counts, as in most parsers. Offsets of times become UTC.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,6 +19,7 @@ from streams.errors import BadEvent
 from streams.events import Action, Erasure, Event, GuardVerdict, Message, Reaction, Shown
 from streams.messages import read_message
 from streams.rejections import bad_event_of, bad_headers, seen
+from streams.rules import ID_ALLOWED, is_id
 from streams.signals import SIGNALS, signal_of
 from streams.times import read_time
 from streams.wire import (
@@ -46,6 +47,7 @@ STRUCTURED_HEADER = ("content-type", STRUCTURED.encode())
 """The one header of what we write ourselves."""
 DEFAULTS = StreamsConfig()
 
+_SHOWN_IDS = ("data.response_id", "data.conversation_id", "data.policy")
 _NAME_OF_SIGNAL = {name: name for name in SIGNALS}
 _ENCODER = msgspec.json.Encoder()
 REQUIRED_ATTRIBUTES = ("specversion", "id", "source", "type", "time")
@@ -114,6 +116,28 @@ def encode(event: Event) -> bytes:
     return _ENCODER.encode(envelope | {"data": data})
 
 
+def encode_checked(event: Event, config: StreamsConfig) -> bytes:
+    """The same, once the worker's own reading has taken it: what is acknowledged becomes a fact.
+
+    `event.known_at` is the door's clock; the log's may be behind it by CLOCK_MARGIN_S. Raises
+    BadEvent.
+    """
+    try:
+        value = encode(event)
+    except UnicodeEncodeError as error:
+        raise bad_event_of(error, b"") from None
+    decode(value, known_at=event.known_at, config=config)
+    ahead = event.occurred_at - event.known_at
+    if ahead > timedelta(seconds=config.door_skew_s_max):
+        raise BadEvent(
+            "absurd_time",
+            f"saw {event.occurred_at.isoformat()}; allowed is up to {config.door_skew_s_max} s"
+            f" after {event.known_at.isoformat()}",
+            "time",
+        )
+    return value
+
+
 def key_of(event: Event) -> bytes:
     """The Kafka key: the response id, so that an exposure and its reactions share a partition; of
     what concerns a user as a whole, the user id."""
@@ -149,11 +173,11 @@ def _event_of(wire: Wire, known_at: datetime, config: StreamsConfig) -> Event:
     data = wire.data
     event_id, source, user_id = wire.id, wire.source, data.user_id
     if event_id.isspace() or source.isspace() or user_id.isspace():
-        raise _blank_id()
+        _check_ids({"id": event_id, "source": source, "data.user_id": user_id})
     if isinstance(data, ReactionData):
         response_id = data.response_id
         if response_id.isspace():
-            raise _blank_id()
+            _check_ids({"data.response_id": response_id})
         return Reaction(
             id=event_id,
             source=source,
@@ -190,7 +214,9 @@ def _signal_of(text: str) -> str:
     signal = signal_of(text)
     if signal is None:
         raise BadEvent(
-            "unknown_signal", f"saw {seen(text)}; allowed are {', '.join(SIGNALS)} and their emoji"
+            "unknown_signal",
+            f"saw {seen(text)}; allowed are {', '.join(SIGNALS)} and their emoji",
+            "data.signal",
         )
     return signal
 
@@ -203,6 +229,7 @@ def _check_time(occurred_at: datetime, known_at: datetime, config: StreamsConfig
             "absurd_time",
             f"saw {occurred_at.isoformat()}; allowed is from {config.oldest.isoformat()} to "
             f"{config.clock_skew_s_max} s after the log's {known_at.isoformat()}",
+            "time",
         )
 
 
@@ -210,9 +237,12 @@ def _shown_of(
     event_id: str, source: str, shown: ShownData, occurred_at: datetime, known_at: datetime
 ) -> Shown:
     user_aliases, response_aliases = shown.user_aliases or (), shown.response_aliases or ()
-    ids = (shown.response_id, shown.conversation_id, shown.policy)
-    if any(map(str.isspace, (*ids, *user_aliases, *response_aliases))):
-        raise _blank_id()
+    ids = shown.response_id, shown.conversation_id, shown.policy
+    if ids[0].isspace() or ids[1].isspace() or ids[2].isspace():
+        _check_ids(dict(zip(_SHOWN_IDS, ids, strict=True)))
+    if user_aliases or response_aliases:
+        for name, aliases in ("user", user_aliases), ("response", response_aliases):
+            _check_ids({f"data.{name}_aliases[{i}]": alias for i, alias in enumerate(aliases)})
     return Shown(
         id=event_id,
         source=source,
@@ -257,8 +287,11 @@ def _messages_of(shown: ShownData) -> tuple[Message, ...]:
     )
 
 
-def _blank_id() -> BadEvent:
-    return BadEvent("empty_id", "saw an id of white space only; an id must name something")
+def _check_ids(ids: Mapping[str, str]) -> None:
+    """Raises BadEvent for an id that shows nothing; their lengths were checked by their types."""
+    for field, value in ids.items():
+        if not is_id(value):
+            raise BadEvent("empty_id", f"saw {seen(value)} for {field}; it {ID_ALLOWED}", field)
 
 
 def _to_utc(time: datetime) -> datetime:
@@ -297,7 +330,7 @@ def _with_plain_times(value: bytes) -> bytes:
             try:
                 holder[name] = read_time(text)
             except ValueError as error:
-                raise BadEvent("bad_value", f"{name} {error}; saw {seen(text)}") from None
+                raise BadEvent("bad_value", f"{name} {error}; saw {seen(text)}", name) from None
             except OverflowError:
                 raise _beyond_calendar(text) from None
     return _ENCODER.encode(event)

@@ -19,6 +19,14 @@ NAMES = (
 )
 """The names that `prefix` goes before."""
 
+RECORD_OVERHEAD_BYTES = 65_536
+"""Room for a record's key, headers and framing beside its value: an id has at most 512 characters,
+of at most 4 bytes each, and headers of traces are small."""
+
+CLOCK_MARGIN_S = 5
+"""How far the log's clock may be behind a door's, in seconds: where a broker stamps records itself,
+an event at the very edge of `clock_skew_s_max` would be acknowledged and then refused."""
+
 LATE_S_MAX = 1e9
 """The most that `late_s` may be: 30 years; a time so long before any other is still a time."""
 
@@ -72,9 +80,11 @@ class StreamsConfig:
     """Folder where event ids outlive the worker. It must live and die with the store, which
     `rluf` sees to: ids that are remembered longer than their facts would be refused for ever."""
     event_bytes_max: int = 1_000_000
-    """The largest event taken in, in bytes. Kafka's own default limit of a batch is close to it."""
+    """The largest event taken in, in bytes. Kafka's own default limit of a batch is close to it;
+    ours, of topics that we create, is 10,485,760 with key, headers and framing."""
     clock_skew_s_max: int = 300
-    """How far after we heard of it an event may claim to have happened, in seconds."""
+    """How far after we heard of it an event may claim to have happened, in seconds; at least 1,
+    since the log keeps milliseconds. The API allows 5 s less, for brokers whose clock is behind."""
     oldest: datetime = datetime(2000, 1, 1, tzinfo=UTC)
     """Events that claim to have happened before this are refused: such clocks are broken."""
     late_s: float = 3_600.0
@@ -101,11 +111,12 @@ class StreamsConfig:
                 )
         if not self.group:
             raise ValueError("group is empty, must be a name")
-        for name in ("partitions", "replication", "batch_events_max", "event_bytes_max"):
+        counts = ("partitions", "replication", "batch_events_max", "event_bytes_max")
+        for name in (*counts, "clock_skew_s_max"):
             value = getattr(self, name)
             if value < 1:
                 raise ValueError(f"{name} is {value}, must be at least 1")
-        for name in ("linger_ms", "dedup_ids_max", "dedup_window_s", "clock_skew_s_max"):
+        for name in ("linger_ms", "dedup_ids_max", "dedup_window_s"):
             value = getattr(self, name)
             if value < 0:
                 raise ValueError(f"{name} is {value}, must not be negative")
@@ -113,6 +124,19 @@ class StreamsConfig:
             raise ValueError(f"late_s is {self.late_s}, must lie between 0 and {LATE_S_MAX:g}")
         if self.oldest.tzinfo is None:
             raise ValueError(f"oldest is {self.oldest.isoformat()}, must have a timezone")
+
+        if self.event_bytes_max > RECORD_BYTES_MAX - RECORD_OVERHEAD_BYTES:
+            raise ValueError(
+                f"event_bytes_max is {self.event_bytes_max}, must be at most"
+                f" {RECORD_BYTES_MAX - RECORD_OVERHEAD_BYTES}: our topics take no larger records"
+            )
+        if len(set(self.topics)) != len(self.topics):
+            raise ValueError(f"topics need names that differ, got {', '.join(self.topics)}")
+
+    @property
+    def door_skew_s_max(self) -> int:
+        """How far ahead of its own clock a door lets an event be, in seconds."""
+        return max(0, self.clock_skew_s_max - CLOCK_MARGIN_S)
 
     @property
     def event_topics(self) -> tuple[str, str, str, str]:

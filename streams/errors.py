@@ -28,12 +28,14 @@ REASONS: dict[str, str] = {
 class BadEvent(Exception):
     """This event can never be taken in: dead-letter it with its reason, never retry it."""
 
-    def __init__(self, reason: str, detail: str) -> None:
-        """`reason` is a key of REASONS; `detail` says what was seen and what is allowed."""
+    def __init__(self, reason: str, detail: str, field: str = "") -> None:
+        """`reason` is a key of REASONS; `detail` says what was seen and what is allowed; `field`
+        is the path of the field at fault, such as `data.turn`, if it is one field's fault."""
         assert reason in REASONS, f"{reason!r} is not in streams.errors.REASONS"
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+        self.field = field
 
 
 class Unavailable(Exception):

@@ -11,7 +11,7 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError, MessageSizeTooLargeError
 from kafka.producer.future import RecordMetadata
 
-from streams.codec import STRUCTURED_HEADER, encode, key_of, topic_of
+from streams.codec import STRUCTURED_HEADER, encode_checked, key_of, topic_of
 from streams.config import RECORD_BYTES_MAX, StreamsConfig
 from streams.errors import BadEvent, Unavailable
 from streams.events import Event
@@ -82,15 +82,10 @@ class Producer:
     def send(self, event: Event, headers: Sequence[tuple[str, bytes]] = ()) -> Future[RecordPlace]:
         """Send one event to its topic, `headers` after our own; the log's clock stamps it.
 
-        Raises BadEvent for one larger than `config.event_bytes_max`, and Unavailable while the
-        brokers are so far behind that our buffer is full.
+        Raises BadEvent for one that the worker would refuse, and Unavailable while the brokers are
+        so far behind that our buffer is full.
         """
-        value = encode(event)
-        if len(value) > self._config.event_bytes_max:
-            raise BadEvent(
-                "too_large",
-                f"saw {len(value)} bytes; at most {self._config.event_bytes_max} are allowed",
-            )
+        value = encode_checked(event, self._config)
         topic = topic_of(event, self._config)
         return self.send_raw(topic, key_of(event), value, headers=[*HEADERS, *headers])
 

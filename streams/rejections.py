@@ -21,7 +21,9 @@ def bad_event_of(error: Exception, value: bytes) -> BadEvent:
         return BadEvent("invalid_utf8", f"{_shortened(message)} in a text of the event")
     for pattern, reason in _REASON_OF_MESSAGE:
         if pattern.search(message):
-            return BadEvent(reason, f"{_shortened(message)}{_hint(reason)}")
+            path = _PATH.search(message)
+            field = path["field"] if path else ""
+            return BadEvent(reason, f"{_shortened(message)}{_hint(reason)}", field)
     return BadEvent("malformed_json", f"{_shortened(message)}; saw {seen(value)}")
 
 
@@ -53,6 +55,7 @@ _HINTS = {
     "unknown_action": "; allowed are add and remove, of a verdict quarantine and release",
 }
 
+_PATH = re.compile(r" - at `\$\.(?P<field>[^`]+)`$")
 _ID_PATHS = r"(?:id|source|data\.(?:response_id|conversation_id|user_id|policy))"
 
 # The first that matches counts; what none matches is malformed JSON.

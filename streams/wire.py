@@ -15,21 +15,12 @@ import msgspec
 from msgspec import Meta
 
 from streams.events import Action, Ruling
+from streams.rules import ALIASES_MAX, EVIDENCE_CHARS_MAX, ID_CHARS_MAX, NAME_CHARS_MAX, TURN_MAX
 
 SHOWN_TYPE = "rluf.response.shown.v1"
 REACTION_TYPE = "rluf.reaction.v1"
 ERASURE_TYPE = "rluf.subject.erased.v1"
 VERDICT_TYPE = "rluf.guard.verdict.v1"
-
-ID_CHARS_MAX = 512
-"""Longest id taken in, in characters: ids are keys of tables and of Kafka's log."""
-NAME_CHARS_MAX = 256
-"""Longest role, signal, arm, experiment, surface or language taken in, in characters."""
-TURN_MAX = 2**31 - 1
-ALIASES_MAX = 16
-"""Most other names of one user or response."""
-EVIDENCE_CHARS_MAX = 4_096
-"""Longest evidence of a verdict taken in, in characters."""
 
 Id: TypeAlias = Annotated[str, Meta(min_length=1, max_length=ID_CHARS_MAX)]
 Aliases: TypeAlias = Annotated[tuple[Id, ...], Meta(max_length=ALIASES_MAX)]
