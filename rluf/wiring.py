@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from rluf.settings import BadSettings, Settings
 from rluf.telemetry import configure_logging
+from streams.rules import ID_ALLOWED, is_id
 
 if TYPE_CHECKING:
     from models.registry import Registry
@@ -114,10 +115,13 @@ def key_file(settings: Settings) -> Path:
 def stored_user(settings: Settings, user_id: str, *, as_stored: bool) -> str:
     """Give how a client's user id is stored: its pseudonym, where the API makes pseudonyms.
 
-    Raises BadSettings for a key that cannot be read, or that is gone though facts bear pseudonyms.
+    Raises BadSettings for what is no id, and for a key that cannot be read, or that is gone though
+    facts bear pseudonyms.
     """
     from serving.pseudonyms import USER, BadKey, Pseudonyms, read_key, require_not_lost
 
+    if not is_id(user_id):
+        raise BadSettings(f"a user's id {ID_ALLOWED}, got {user_id[:80]!r}")
     if as_stored or not settings.serving.pseudonymise:
         return user_id
     try:

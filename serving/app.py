@@ -21,7 +21,7 @@ from serving.dashboard.page import build_page
 from serving.desk import Clock, Desk, FindScorer, OnlineFeatures, utc_now
 from serving.doorway import Doorway
 from serving.engine import Engine, make_engine
-from serving.errors import ApiError, Refused, answer
+from serving.errors import ApiError, Refused, answer, refused_event
 from serving.events import event_routes
 from serving.feedback import feedback_routes
 from serving.meters import CONTENT_TYPE, Meters
@@ -32,6 +32,7 @@ from serving.registry_meters import RegistryMeters
 from serving.status import StatusBoard, readiness
 from serving.tracing import TraceRequests, Tracing
 from streams.config import StreamsConfig
+from streams.errors import BadEvent
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +94,7 @@ def create_app(room: Room) -> FastAPI:
     if room.tracing is not None:
         app.add_middleware(TraceRequests, tracing=room.tracing)
     app.add_exception_handler(ApiError, _on_api_error)
+    app.add_exception_handler(BadEvent, _on_bad_event)
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(Exception, _on_fault)
     app.include_router(chat_routes(desk))
@@ -157,6 +159,12 @@ def _house_routes(desk: Desk, record: RegistryMeters) -> APIRouter:
 async def _on_api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
     return answer(error, request.url.path)
+
+
+async def _on_bad_event(request: Request, error: Exception) -> Response:
+    """Whatever the door: what the log would refuse is not acknowledged."""
+    assert isinstance(error, BadEvent)
+    return answer(refused_event(error), request.url.path)
 
 
 async def _on_http_error(request: Request, error: Exception) -> Response:

@@ -18,7 +18,7 @@ from serving.chat_stream import answer_in_pieces
 from serving.desk import Desk
 from serving.doorway import ignored_fields, key_unit, read_request, require_key
 from serving.errors import BadRequest
-from serving.exchange import Exchange, count_reply, record_exposure, usage_of
+from serving.exchange import Exchange, check_recordable, count_reply, record_exposure, usage_of
 from serving.exposure import Seen
 from serving.leaving import ClientLeft, unless_left
 from serving.schemas import ChatRequest
@@ -87,7 +87,7 @@ async def _understand(desk: Desk, request: Request) -> Exchange:
         warnings.append(f"max_completion_tokens cut to {config.completion_tokens_max}")
     response_id = f"chatcmpl-{new_id()}"
     unit = desk.user(asked.safety_identifier or asked.user or key_unit(request))
-    return Exchange(
+    exchange = Exchange(
         asked=asked,
         # A request by nobody in particular is a unit of its own: shares hold, nothing is sticky.
         assignment=await desk.engine.resolve(asked.model, unit or response_id),
@@ -104,6 +104,8 @@ async def _understand(desk: Desk, request: Request) -> Exchange:
         created=int(time.time()),
         warnings=tuple(warnings),
     )
+    check_recordable(desk, exchange)
+    return exchange
 
 
 async def _answer_whole(desk: Desk, exchange: Exchange, request: Request) -> Response:

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 
 from streams.secret import SECRET
 
+from streams.rules import ID_ALLOWED, is_id
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServingConfig:
@@ -101,3 +103,7 @@ class ServingConfig:
     is behind and what it dropped as duplicates. Empty: the page goes without."""
     history_max: int = 20
     """Rows of verdicts and history in /v1/status."""
+
+    def __post_init__(self) -> None:
+        if not is_id(self.source):
+            raise ValueError(f"source {ID_ALLOWED}, got {self.source[:80]!r}")

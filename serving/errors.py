@@ -21,6 +21,8 @@ from difflib import get_close_matches
 import msgspec
 from starlette.responses import Response
 
+from streams.errors import BadEvent
+
 OPENAI_PATHS = ("/v1/chat/", "/v1/models", "/v1/completions", "/v1/embeddings", "/v1/responses")
 """Paths where OpenAI's clients knock; they parse nothing but OpenAI's error shape."""
 SEEN_CHARS_MAX = 80
@@ -143,6 +145,12 @@ def answer(error: ApiError, path: str) -> Response:
         headers=headers,
         media_type=media_type,
     )
+
+
+def refused_event(error: BadEvent, *, param: str = "") -> ApiError:
+    """Give the answer to an event that the log would refuse."""
+    kind = TooLarge if error.reason == "too_large" else BadRequest
+    return kind(error.detail, param=param or error.field or None, code=error.reason)
 
 
 def openai_error(error: ApiError) -> dict[str, object]:

@@ -11,9 +11,8 @@ from starlette.responses import Response
 
 from serving.desk import Desk
 from serving.doorway import read_body, require_key
-from serving.errors import BadRequest, NotReady, TooLarge, Unprocessable
+from serving.errors import NotReady, Unprocessable
 from streams.codec import TYPE_OF, decode
-from streams.errors import BadEvent
 from streams.events import Reaction, Shown
 from streams.http_binding import kafka_headers
 from streams.wire import REACTION_TYPE, SHOWN_TYPE
@@ -36,10 +35,7 @@ def event_routes(desk: Desk) -> APIRouter:
                 "batches are not taken; send one event a request", code="unsupported_value"
             )
         headers = kafka_headers(request.headers.items())
-        try:
-            event = decode(body, headers, known_at=desk.now(), config=desk.streams)
-        except BadEvent as error:
-            raise _answer_to(error) from error
+        event = decode(body, headers, known_at=desk.now(), config=desk.streams)
         if not isinstance(event, Shown | Reaction):
             raise Unprocessable(
                 f"{TYPE_OF[type(event)]} is an operator's; taken here are {SHOWN_TYPE} and"
@@ -58,8 +54,3 @@ def event_routes(desk: Desk) -> APIRouter:
         )
 
     return router
-
-
-def _answer_to(error: BadEvent) -> BadRequest | TooLarge:
-    kind = TooLarge if error.reason == "too_large" else BadRequest
-    return kind(error.detail, code=error.reason)

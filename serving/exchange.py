@@ -4,12 +4,24 @@ from dataclasses import dataclass
 
 from serving.batcher import Ask
 from serving.desk import Desk
+from serving.errors import refused_event
 from serving.exposure import Seen, choice_id, shown_of
 from serving.lineup import Assignment
 from serving.schemas import ChatRequest
 from streams.errors import BadEvent
+from streams.events import Shown
 
 FINGERPRINT_CHARS = 12
+FIELDS = {
+    "data.conversation_id": "metadata.conversation_id",
+    "data.surface": "metadata.surface",
+    "data.language": "metadata.language",
+    "data.messages": "messages",
+    "data.user_id": "user",
+    "data.user_aliases": "user",
+    "data.response_aliases": "metadata",
+}
+"""A field of the exposure to the field of the request that it is made of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,9 +64,31 @@ class Exchange:
         return headers
 
 
+def check_recordable(desk: Desk, exchange: Exchange) -> None:
+    """Refuse, before anything is generated, what could not be recorded for the client's own fault.
+
+    Raises BadRequest or TooLarge. What only the answer decides, `record_exposure` finds out.
+    """
+    nothing = Seen(index=exchange.ask.num_choices - 1, text="", logprob=None, is_whole=True)
+    try:
+        desk.recorder.check(_exposure(desk, exchange, nothing))
+    except BadEvent as error:
+        field = "data.messages" if error.reason == "too_large" else error.field
+        param = FIELDS.get(field.partition("[")[0])
+        if param is not None:
+            raise refused_event(error, param=param) from None
+
+
 async def record_exposure(desk: Desk, exchange: Exchange, seen: Seen) -> bool:
     """Have it recorded that the user saw this; False where the broker does not say that it was."""
-    event = shown_of(
+    try:
+        return await desk.recorder.record(_exposure(desk, exchange, seen))
+    except BadEvent:
+        return False  # Too large for the log. The recorder has counted it; the user still answers.
+
+
+def _exposure(desk: Desk, exchange: Exchange, seen: Seen) -> Shown:
+    return shown_of(
         exchange.asked,
         seen,
         exchange.assignment,
@@ -63,10 +97,6 @@ async def record_exposure(desk: Desk, exchange: Exchange, seen: Seen) -> bool:
         source=desk.config.source,
         now=desk.now(),
     )
-    try:
-        return await desk.recorder.record(event)
-    except BadEvent:
-        return False  # Too large for the log. The recorder has counted it; the user still answers.
 
 
 def count_reply(desk: Desk, exchange: Exchange, finish_reason: str) -> None:

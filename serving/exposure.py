@@ -4,10 +4,12 @@ import math
 from dataclasses import dataclass
 from datetime import datetime
 
+from serving.errors import BadRequest
 from serving.lineup import Assignment
 from serving.pseudonyms import ANONYMOUS
-from serving.schemas import NAME_CHARS_MAX, ChatRequest
+from serving.schemas import ChatRequest
 from streams.events import Message, Shown, new_id
+from streams.rules import TURN_MAX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +57,8 @@ def shown_of(
         experiment=assignment.experiment,
         arm=assignment.arm,
         propensity=assignment.propensity,
-        surface=metadata.get("surface", "")[:NAME_CHARS_MAX],
-        language=metadata.get("language", "")[:NAME_CHARS_MAX],
+        surface=metadata.get("surface", ""),
+        language=metadata.get("language", ""),
         learnable=asked.store is not False and seen.is_whole,
         logprob=min(logprob, 0.0) if logprob is not None and math.isfinite(logprob) else None,
         occurred_at=now,
@@ -65,7 +67,16 @@ def shown_of(
 
 
 def _turn(asked: ChatRequest, told: str) -> int:
-    """Give the response's position: what the client says, else the replies that came before."""
-    if told.isascii() and told.isdigit() and len(told) <= 9:
+    """Give the response's position: what the client says, else the replies that came before.
+
+    Raises BadRequest for what is no position.
+    """
+    if told:
+        if not (told.isascii() and told.isdigit()) or int(told) > TURN_MAX:
+            raise BadRequest(
+                f"metadata.turn must be a whole number from 0 to {TURN_MAX}, got {told[:80]!r}",
+                param="metadata.turn",
+                code="invalid_value",
+            )
         return int(told)
     return sum(turn.role == "assistant" for turn in asked.messages)

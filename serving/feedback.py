@@ -20,9 +20,9 @@ from serving.doorway import ignored_fields, key_unit, read_request, require_key
 from serving.errors import BadRequest, Busy, InConflict, NotReady, Unprocessable, nearest, seen
 from serving.idempotency import KeyMemory, event_id, fingerprint_of
 from serving.pseudonyms import ANONYMOUS
-from serving.schemas import ID_CHARS_MAX, FeedbackRequest
-from streams.errors import BadEvent
+from serving.schemas import FeedbackRequest
 from streams.events import Action, Reaction, new_id
+from streams.rules import ID_ALLOWED, is_id
 from streams.signals import SIGNALS, signal_of
 from streams.times import read_time
 
@@ -147,10 +147,7 @@ class Clerk:
             occurred_at=said.occurred_at,
             known_at=now,
         )
-        try:
-            return await self._desk.recorder.record(reaction)
-        except BadEvent as error:
-            raise BadRequest(error.detail, code=error.reason) from error
+        return await self._desk.recorder.record(reaction)
 
     def _is_replay(self, said: Said, key: str) -> bool:
         """Raises InConflict while the first call runs, Unprocessable for another payload."""
@@ -248,11 +245,9 @@ def _response_id(asked: FeedbackRequest) -> str:
 
 
 def _check_id(value: str, field: str) -> None:
-    if not value.strip() or len(value) > ID_CHARS_MAX:
+    if not is_id(value):
         raise Unprocessable(
-            f"{field} must have 1 to {ID_CHARS_MAX} characters and not be blank, got {seen(value)}",
-            param=field,
-            code="invalid_value",
+            f"{field} {ID_ALLOWED}, got {seen(value)}", param=field, code="invalid_value"
         )
 
 
@@ -323,7 +318,7 @@ def _action(asked: FeedbackRequest) -> Action:
 def _occurred_at(asked: FeedbackRequest, desk: Desk, now: datetime) -> datetime:
     if asked.occurred_at is None:
         return now
-    latest = now + timedelta(seconds=desk.streams.clock_skew_s_max)
+    latest = now + timedelta(seconds=desk.streams.door_skew_s_max)
     try:
         moment = read_time(asked.occurred_at)
     except ValueError as error:
@@ -337,7 +332,7 @@ def _occurred_at(asked: FeedbackRequest, desk: Desk, now: datetime) -> datetime:
     if moment is None or not desk.streams.oldest <= moment <= latest:
         raise Unprocessable(
             f"occurred_at must lie between {desk.streams.oldest.isoformat()} and"
-            f" {desk.streams.clock_skew_s_max} s from now, got {seen(asked.occurred_at)}",
+            f" {desk.streams.door_skew_s_max} s from now, got {seen(asked.occurred_at)}",
             param="occurred_at",
             code="absurd_time",
         )

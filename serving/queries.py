@@ -14,10 +14,11 @@ from models.errors import ModelsError
 from models.versions import Version
 from serving.desk import Desk, Scorer
 from serving.doorway import ignored_fields, read_request, require_key
-from serving.errors import BadRequest, NotFound, NotReady, TooLarge
-from serving.schemas import ID_CHARS_MAX, ScoreRequest
+from serving.errors import BadRequest, NotFound, NotReady, TooLarge, seen
+from serving.schemas import ScoreRequest
 from serving.status import StatusBoard
 from streams.errors import Unavailable
+from streams.rules import ID_ALLOWED, is_id
 
 OWNER = "rluf"
 
@@ -143,10 +144,8 @@ def _known(row: Mapping[str, object] | None, entity: str) -> Mapping[str, object
 
 
 def _check_entity(entity: str) -> None:
-    if not entity.strip() or len(entity) > ID_CHARS_MAX:
-        raise BadRequest(
-            f"an id has 1 to {ID_CHARS_MAX} characters, got {len(entity)}", code="invalid_value"
-        )
+    if not is_id(entity):
+        raise BadRequest(f"an id {ID_ALLOWED}, got {seen(entity)}", code="invalid_value")
 
 
 def _check_chats(chats: Sequence[Chat], chats_max: int) -> None:

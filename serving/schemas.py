@@ -9,16 +9,14 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import pydantic_core
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from models.chat import Chat
 from serving.errors import SEEN_CHARS_MAX, BadRequest, seen
 from streams.messages import read_message, text_of
+from streams.rules import ID_CHARS_MAX, NAME_CHARS_MAX, is_id
 
-ID_CHARS_MAX = 512
-"""The event contract's own limit (streams/wire.py)."""
-NAME_CHARS_MAX = 256
 IGNORED_SILENTLY: Mapping[str, tuple[object, ...]] = {
     "presence_penalty": (None, 0, 0.0),
     "frequency_penalty": (None, 0, 0.0),
@@ -74,6 +72,16 @@ def _text_of_content(value: object) -> object:
                 {"kind": repr(kind)[:40]},
             )
     return text_of(value)
+
+
+def _not_blank(value: str) -> str:
+    """An id that may be empty, which names nobody."""
+    if value and not is_id(value):
+        raise PydanticCustomError("blank_id", "an id that is not blank")
+    return value
+
+
+UserId = Annotated[str, Field(max_length=ID_CHARS_MAX), AfterValidator(_not_blank)]
 
 
 class Turn(BaseModel):
@@ -151,8 +159,8 @@ class ChatRequest(Asked):
         | None
     ) = None
     store: bool | None = None
-    safety_identifier: Annotated[str, Field(max_length=ID_CHARS_MAX)] | None = None
-    user: Annotated[str, Field(max_length=ID_CHARS_MAX)] | None = None
+    safety_identifier: UserId | None = None
+    user: UserId | None = None
     service_tier: str | None = None
     reasoning_effort: str | None = None
 
@@ -224,7 +232,7 @@ class AliasRequest(Asked):
 class ErasureRequest(Asked):
     """A user who asked to be forgotten."""
 
-    user_id: Annotated[str, Field(min_length=1, max_length=ID_CHARS_MAX)]
+    user_id: Annotated[UserId, Field(min_length=1)]
     as_stored: bool = False
     """The id is not a client's: take it as events and files have it."""
 

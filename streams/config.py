@@ -124,7 +124,6 @@ class StreamsConfig:
             raise ValueError(f"late_s is {self.late_s}, must lie between 0 and {LATE_S_MAX:g}")
         if self.oldest.tzinfo is None:
             raise ValueError(f"oldest is {self.oldest.isoformat()}, must have a timezone")
-
         if self.event_bytes_max > RECORD_BYTES_MAX - RECORD_OVERHEAD_BYTES:
             raise ValueError(
                 f"event_bytes_max is {self.event_bytes_max}, must be at most"
