@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from streams.secret import SECRET
-
 from streams.rules import ID_ALLOWED, is_id
+from streams.secret import SECRET
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

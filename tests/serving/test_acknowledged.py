@@ -81,7 +81,11 @@ def doors(request: pytest.FixtureRequest, start: StartApi, live: Place) -> Doors
     live.clock.at = NOON + timedelta(microseconds=999_999)
     broker = JudgingProducer(live.clock)
     pseudonyms = Pseudonyms(bytes(32)) if request.param == "pseudonyms" else None
-    room = live.room(replace(FAST, admin_keys=("admin",)), streams=CONFIG, pseudonyms=pseudonyms)
+    room = live.room(
+        replace(FAST, admin_keys=("admin",), ack_timeout_s=60.0),
+        streams=CONFIG,
+        pseudonyms=pseudonyms,
+    )
     return Doors(start(replace(room, producer=broker)), broker)
 
 
