@@ -34,6 +34,7 @@ from models.sampling import (
     penalise,
 )
 from models.spelling import Speller, SpeltToken
+from models.stops import StopCutter
 from models.tokens import ChatTokenizer
 
 FinishReason: TypeAlias = Literal["stop", "length"]
@@ -56,6 +57,8 @@ class Reply:
     prompt_tokens: int
     completion_tokens: int
     finish_reason: FinishReason
+    is_cut: bool = False
+    """A stop sequence ended it: `text` is what came before, the rest is of all that was drawn."""
     token_ids: tuple[int, ...] = ()
     """The tokens as sampled. A text may have many spellings in tokens, so log-probabilities under
     another model are taken of these, not of the text."""
@@ -87,7 +90,7 @@ class Policy:
         self._eos_ids = _end_tokens(model, tokenizer)
         self._pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
         self._accepts = frozenset(inspect.signature(model.forward).parameters)
-        self._speller = Speller(tokenizer)
+        self.speller = Speller(tokenizer)
 
     @classmethod
     def from_pretrained(cls, name_or_path: str | Path, *, device: str = "cpu") -> "Policy":
@@ -173,43 +176,41 @@ class Policy:
         dials: Dials,
         seeds: Sequence[int] | None,
         *,
+        stops: Sequence[Sequence[str]] = (),
         in_pieces: bool = False,
         with_logprobs: bool = False,
-        left: Collection[int] = frozenset(),
+        left: set[int] | None = None,
     ) -> Iterator[list[tuple[int, Piece | Reply]]]:
         """Samples one reply to each chat, all at once; yields after each token what is ready.
 
         That is, as (row, what): pieces of text, where asked for, and each Reply as soon as it is at
-        its end. Rows that the caller puts into `left` meanwhile are generated no further; what the
-        others draw does not depend on it.
+        its end, which may be one of its row's stop sequences. Rows that the caller puts into `left`
+        meanwhile are generated no further; what the others draw does not depend on it.
         """
         prompts = [self._prompt_ids(chat, dials.max_new_tokens) for chat in chats]
         draws_NT = make_draws(len(prompts), dials.max_new_tokens, seeds)
-        said: list[list[Drawn]] = [[] for _ in prompts]
-        sent = [(0, 0)] * len(prompts)  # Characters, tokens.
-        for step in self._steps(prompts, draws_NT, dials, left):
+        told = [Told(self, row_stops) for row_stops in stops or [()] * len(prompts)]
+        gone: set[int] = set() if left is None else left
+        for step in self._steps(prompts, draws_NT, dials, gone):
             ready: list[tuple[int, Piece | Reply]] = []
             for drawn in step:
-                row, so_far = drawn.row, said[drawn.row]
-                so_far.append(drawn)
-                is_over = drawn.token in self._eos_ids or len(so_far) == dials.max_new_tokens
-                text = self._text([d.token for d in so_far]) if in_pieces else ""
-                num_chars, num_tokens = sent[row]
-                if len(text) > num_chars and (is_over or not text.endswith(INCOMPLETE)):
-                    spelt = self._spell(so_far, num_tokens) if with_logprobs else ()
-                    ready.append((row, Piece(text[num_chars:], spelt)))
-                    sent[row] = (len(text), len(so_far))
-                if is_over:
-                    tokens, logps = [d.token for d in so_far], [d.logprob for d in so_far]
-                    reply = self._finished(prompts[row], tokens, sum(logps))
-                    if with_logprobs:
-                        reply = replace(reply, spelt=self._spell(so_far, 0))
-                    ready.append((row, reply))
+                so_far = told[drawn.row]
+                so_far.said.append(drawn)
+                is_over = drawn.token in self._eos_ids or len(so_far.said) == dials.max_new_tokens
+                if in_pieces or so_far.has_stops or is_over:
+                    piece = so_far.look(is_over=is_over, with_logprobs=with_logprobs)
+                    if in_pieces and (piece.text or piece.spelt):
+                        ready.append((drawn.row, piece))
+                if is_over or so_far.cutter.is_cut:
+                    gone.add(drawn.row)
+                    ready.append((drawn.row, self._told(prompts[drawn.row], so_far)))
             yield ready
 
-    def _spell(self, said: Sequence[Drawn], start: int) -> tuple[SpeltToken, ...]:
-        before = [drawn.token for drawn in said[:start]]
-        return tuple(self._speller.spell(before, said[start:]))
+    def _told(self, prompt: list[int], told: "Told") -> Reply:
+        tokens = [drawn.token for drawn in told.said]
+        reply = self._finished(prompt, tokens, sum(drawn.logprob for drawn in told.said))
+        reply = replace(reply, text=told.cutter.text, spelt=tuple(told.spelt))
+        return replace(reply, is_cut=True, finish_reason="stop") if told.cutter.is_cut else reply
 
     @torch.no_grad()
     def log_probs(
@@ -252,12 +253,13 @@ class Policy:
         ends = sorted(self._eos_ids)[:1] if end is None else [end]
         return [*self._spelling.text_ids([reply])[0], *ends]
 
-    def _text(self, tokens: list[int]) -> str:
+    def text(self, tokens: list[int]) -> str:
+        """The text of a reply's tokens, without the special ones."""
         return self._spelling.text_of(tokens)
 
     def _finished(self, prompt: list[int], tokens: list[int], logprob: float) -> Reply:
         return Reply(
-            text=self._text(tokens),
+            text=self.text(tokens),
             logprob=logprob,
             prompt_tokens=len(prompt),
             completion_tokens=len(tokens),
@@ -337,6 +339,40 @@ class Policy:
         lengths_N = torch.tensor([len(reply) for _, reply in rows], device=logp_NT.device)
         of_reply_NT = torch.arange(longest, 0, -1, device=logp_NT.device) <= lengths_N[:, None]
         return (logp_NT * of_reply_NT).sum(-1)
+
+
+class Told:
+    """What one row has said so far, and how much of it may be shown."""
+
+    def __init__(self, policy: Policy, stops: Sequence[str]) -> None:
+        self._policy = policy
+        self._num_chars = 0
+        self._num_tokens = 0
+        self.has_stops = any(stops)
+        self.cutter = StopCutter(stops)
+        self.said: list[Drawn] = []
+        self.spelt: list[SpeltToken] = []
+
+    def look(self, *, is_over: bool, with_logprobs: bool) -> Piece:
+        """Give what may be shown since the last look; unfinished characters wait."""
+        tokens = [drawn.token for drawn in self.said]
+        text = self._policy.text(tokens)
+        shown = ""
+        if is_over or (len(text) > self._num_chars and not text.endswith(INCOMPLETE)):
+            spelt = (
+                self._policy.speller.spell(
+                    tokens[: self._num_tokens], self.said[self._num_tokens :]
+                )
+                if with_logprobs
+                else []
+            )
+            shown = self.cutter.feed(text[self._num_chars :], spelt)
+            self._num_chars, self._num_tokens = len(text), len(tokens)
+        if is_over:
+            shown += self.cutter.end()
+        ready = self.cutter.take_spelt(is_over=is_over or self.cutter.is_cut)
+        self.spelt += ready
+        return Piece(shown, ready)
 
 
 def _end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:

@@ -48,6 +48,7 @@ class Ask:
     """The likeliest tokens that are told beside each token; None tells no log-probabilities."""
     seed: int | None = None
     num_choices: int = 1
+    stops: tuple[str, ...] = ()
 
     def dials(self, room: int) -> Dials:
         """Give the sampler's settings, where the context leaves this many tokens."""
@@ -402,6 +403,7 @@ def _make_run(jobs: list[Job], room: int, started_s: float) -> Run:
         [job.ask.chat for job in jobs for _ in range(job.ask.num_choices)],
         first.ask.dials(room),
         first.ask.seeds(),
+        stops=[job.ask.stops for job in jobs for _ in range(job.ask.num_choices)],
         in_pieces=first.in_pieces,
         with_logprobs=first.ask.num_top is not None,
         left=left,

@@ -1,32 +1,37 @@
-"""OpenAI-compatible chat: a reply from the version that the user's arm says, and its exposure.
+"""OpenAI's chat completions: POST /v1/chat/completions."""
 
-The order is the promise: the broker acknowledges that the reply was shown before the answer ends,
-so a reaction that follows finds what it is about. Where the broker does not, the user gets the
-answer all the same and `x-rluf-recorded: false` says so.
-"""
-
-import time
+from collections.abc import Sequence
 
 import msgspec
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from models.policy import Reply
-from serving.batcher import Ask
-from serving.chat_stream import answer_in_pieces
+from models.spelling import SpeltToken
+from serving.answers import (
+    Answer,
+    Began,
+    Ended,
+    Finished,
+    Said,
+    Told,
+    answer_in_pieces,
+    answer_whole,
+)
 from serving.desk import Desk
-from serving.doorway import ignored_fields, key_unit, read_request, require_key
-from serving.errors import BadRequest
-from serving.exchange import Exchange, check_recordable, count_reply, record_exposure, usage_of
-from serving.exposure import Seen
-from serving.leaving import ClientLeft, unless_left
+from serving.errors import openai_error
+from serving.exchange import Exchange
+from serving.heeded import CHAT
+from serving.leaving import ClientLeft
 from serving.schemas import ChatRequest
-from serving.stops import StopCutter
-from streams.events import new_id
+from serving.understand import read_exchange
 
 CLIENT_LEFT = 499
 """nginx's status for a client that closed its connection; nobody reads it but our meters."""
+DONE = b"data: [DONE]\n\n"
+LOGPROB_MIN = -9999.0
+"""What OpenAI writes for a token of no probability; JSON has no infinity."""
+Json = dict[str, object]
 
 
 def chat_routes(desk: Desk) -> APIRouter:
@@ -44,117 +49,104 @@ def chat_routes(desk: Desk) -> APIRouter:
     )
     async def chat_completions(request: Request) -> Response:
         """Answer a chat, as OpenAI does."""
-        require_key(request, desk.config.api_keys)
-        exchange = await _understand(desk, request)
+        _, exchange = await read_exchange(desk, request, ChatRequest, CHAT, "chatcmpl-")
         try:
-            if exchange.asked.stream:
-                return await answer_in_pieces(desk, exchange, request)
-            return await _answer_whole(desk, exchange, request)
+            if exchange.wanted.in_pieces:
+                writer = ChunkWriter(exchange)
+                return await answer_in_pieces(desk, exchange, request, writer)
+            answer = await answer_whole(desk, exchange, request)
         except ClientLeft:
-            return Response(status_code=CLIENT_LEFT)  # Nobody saw it: there is nothing to record.
+            return Response(status_code=CLIENT_LEFT)
+        return Response(
+            msgspec.json.encode(_whole(exchange, answer)),
+            media_type="application/json",
+            headers=exchange.headers(str(answer.is_recorded).lower()),
+        )
 
     return router
 
 
-async def _understand(desk: Desk, request: Request) -> Exchange:
-    config = desk.config
-    asked = await read_request(request, ChatRequest, config)
-    warnings = ignored_fields(request, asked, asked.unsupported_fields(), config)
-    if len(asked.messages) > config.messages_max:
-        raise BadRequest(
-            f"messages must be at most {config.messages_max}, got {len(asked.messages)}",
-            param="messages",
-            code="invalid_value",
-        )
-    num_choices = asked.n or 1
-    if num_choices > config.choices_max:
-        raise BadRequest(
-            f"n must be at most {config.choices_max}, got {num_choices}",
-            param="n",
-            code="invalid_value",
-        )
-    chat = asked.chat()
-    num_chars = sum(len(turn["content"]) for turn in chat)
-    if num_chars > config.prompt_chars_max:
-        raise BadRequest(
-            f"messages of {num_chars} characters exceed this model's maximum context length: at "
-            f"most {config.prompt_chars_max} characters are read",
-            param="messages",
-            code="context_length_exceeded",
-        )
-    wanted = asked.max_completion_tokens or asked.max_tokens or config.completion_tokens
-    if wanted > config.completion_tokens_max:
-        warnings.append(f"max_completion_tokens cut to {config.completion_tokens_max}")
-    response_id = f"chatcmpl-{new_id()}"
-    unit = desk.user(asked.safety_identifier or asked.user or key_unit(request))
-    exchange = Exchange(
-        asked=asked,
-        # A request by nobody in particular is a unit of its own: shares hold, nothing is sticky.
-        assignment=await desk.engine.resolve(asked.model, unit or response_id),
-        ask=Ask(
-            chat=chat,
-            max_new_tokens=min(wanted, config.completion_tokens_max),
-            temperature=config.temperature if asked.temperature is None else asked.temperature,
-            top_p=config.top_p if asked.top_p is None else asked.top_p,
-            seed=asked.seed,
-            num_choices=num_choices,
-        ),
-        response_id=response_id,
-        user_id=unit,
-        created=int(time.time()),
-        warnings=tuple(warnings),
-    )
-    check_recordable(desk, exchange)
-    return exchange
-
-
-async def _answer_whole(desk: Desk, exchange: Exchange, request: Request) -> Response:
-    reply = desk.engine.reply(exchange.assignment.voice, exchange.ask)
-    replies = await unless_left(request.receive, reply)
-    stops = exchange.asked.stops()
-    seen = [_seen_of(index, reply, stops) for index, reply in enumerate(replies)]
-    recorded = [await record_exposure(desk, exchange, one) for one in seen]
-    choices = [
-        {
-            "index": one.index,
-            "message": {"role": "assistant", "content": one.text, "refusal": None},
-            "logprobs": None,
-            "finish_reason": _finish_reason(one, reply),
-        }
-        for one, reply in zip(seen, replies, strict=True)
-    ]
-    for choice in choices:
-        count_reply(desk, exchange, str(choice["finish_reason"]))
-    num_tokens = sum(reply.completion_tokens for reply in replies)
-    usage = usage_of(desk, replies[0].prompt_tokens, num_tokens)
-    return Response(
-        msgspec.json.encode(
+def _whole(exchange: Exchange, answer: Answer) -> Json:
+    return {
+        "id": exchange.response_id,
+        "object": "chat.completion",
+        "created": exchange.created,
+        "model": exchange.model,
+        "choices": [
             {
-                "id": exchange.response_id,
-                "object": "chat.completion",
-                "created": exchange.created,
-                "model": exchange.model,
-                "choices": choices,
-                "usage": usage,
-                "system_fingerprint": exchange.fingerprint,
+                "index": choice.index,
+                "message": {"role": "assistant", "content": choice.text, "refusal": None},
+                "logprobs": _logprobs(exchange, choice.spelt),
+                "finish_reason": choice.finish_reason,
             }
-        ),
-        media_type="application/json",
-        headers=exchange.headers("true" if all(recorded) else "false"),
-    )
+            for choice in answer.choices
+        ],
+        "usage": answer.usage.as_chat(),
+        "system_fingerprint": exchange.fingerprint,
+    }
 
 
-def _seen_of(index: int, reply: Reply, stops: tuple[str, ...]) -> Seen:
-    cutter = StopCutter(stops)
-    cutter.feed(reply.text)
-    cutter.end()
-    return Seen(
-        index=index,
-        text=cutter.text,
-        logprob=None if cutter.is_cut else reply.logprob,
-        is_whole=True,
-    )
+class ChunkWriter:
+    """Writes a streamed answer as chunks."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._head: Json = {
+            "id": exchange.response_id,
+            "object": "chat.completion.chunk",
+            "created": exchange.created,
+            "model": exchange.model,
+            "system_fingerprint": exchange.fingerprint,
+        }
+        self._usage: Json = {"usage": None} if exchange.wanted.with_usage else {}
+
+    def write(self, told: Told) -> bytes:
+        if isinstance(told, Began):
+            return self._chunk(told.index, {"role": "assistant", "content": ""})
+        if isinstance(told, Said):
+            return self._chunk(told.index, {"content": told.text}, told.spelt)
+        if isinstance(told, Ended):
+            return self._chunk(told.index, {}, finish_reason=told.finish_reason)
+        if isinstance(told, Finished):
+            usage = {**self._head, "choices": [], "usage": told.usage.as_chat()}
+            return (event(usage) if self._usage else b"") + DONE
+        return event({"error": openai_error(told)})
+
+    def _chunk(
+        self,
+        index: int,
+        delta: dict[str, str],
+        spelt: Sequence[SpeltToken] = (),
+        finish_reason: str | None = None,
+    ) -> bytes:
+        choice = {
+            "index": index,
+            "delta": delta,
+            "logprobs": _logprobs(self._exchange, spelt) if spelt else None,
+            "finish_reason": finish_reason,
+        }
+        return event({**self._head, "choices": [choice], **self._usage})
 
 
-def _finish_reason(seen: Seen, reply: Reply) -> str:
-    return "stop" if len(seen.text) < len(reply.text) else reply.finish_reason
+def event(body: Json) -> bytes:
+    """Give a server-sent event without a name."""
+    return b"data: " + msgspec.json.encode(body) + b"\n\n"
+
+
+def _logprobs(exchange: Exchange, spelt: Sequence[SpeltToken]) -> Json | None:
+    """Give OpenAI's shape; null where nobody asked."""
+    if exchange.wanted.num_top is None:
+        return None
+    return {
+        "content": [{**token_json(t), "top_logprobs": [*map(token_json, t.top)]} for t in spelt],
+        "refusal": None,
+    }
+
+
+def token_json(token: SpeltToken) -> Json:
+    """Give one token as OpenAI writes it."""
+    return {
+        "token": token.text,
+        "logprob": max(token.logprob, LOGPROB_MIN),
+        "bytes": list(token.spelling),
+    }

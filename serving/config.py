@@ -37,6 +37,11 @@ class ServingConfig:
     """Refuse unknown and unsupported request fields (400) instead of ignoring them with a
     warning header. One request can ask for it by the header `x-rluf-strict: true`."""
 
+    sse_comments: bool = True
+    """Tell in a stream, as a comment line before a choice's last event, whether it was recorded.
+    Some clients trip over comments; one request can leave them out by the header
+    `x-rluf-sse-comments: false`."""
+
     body_bytes_max: int = 1_000_000
     """Largest request body; more is answered 413. The same as the largest event."""
     prompt_chars_max: int = 200_000

@@ -91,9 +91,18 @@ async def read_body(request: Request, limit: int) -> bytes:
     return bytes(body)
 
 
+async def read_json(request: Request, config: ServingConfig) -> dict[str, object]:
+    """Read a body that must be a JSON object. Raises TooLarge or BadRequest."""
+    return parse_json(await read_body(request, config.body_bytes_max))
+
+
 async def read_request(request: Request, kind: type[AskedT], config: ServingConfig) -> AskedT:
     """Read and check a JSON body. Raises TooLarge, or BadRequest naming the field at fault."""
-    body = parse_json(await read_body(request, config.body_bytes_max))
+    return checked(kind, await read_json(request, config))
+
+
+def checked(kind: type[AskedT], body: dict[str, object]) -> AskedT:
+    """Check a body against a schema. Raises BadRequest naming the field at fault."""
     try:
         return kind.model_validate(body)
     except ValidationError as error:
@@ -105,7 +114,13 @@ def ignored_fields(
     request: Request, asked: Asked, unsupported: list[str], config: ServingConfig
 ) -> list[str]:
     """Give warnings about fields that will be ignored; in strict mode raise BadRequest instead."""
-    unknown = asked.unknown_fields()
+    return ignored_paths(request, asked.unknown_fields(), unsupported, config)
+
+
+def ignored_paths(
+    request: Request, unknown: list[str], unsupported: list[str], config: ServingConfig
+) -> list[str]:
+    """The same, given what is not known and what is known and not done, as paths in the body."""
     if not unknown and not unsupported:
         return []
     if config.strict or is_on(request, "x-rluf-strict"):
@@ -115,10 +130,12 @@ def ignored_fields(
             param=name[:SEEN_CHARS_MAX],
             code=f"{what}_parameter",
         )
-    logger.info("fields ignored", extra={"unknown": len(unknown), "unsupported": unsupported})
-    # JSON's escapes keep names that somebody made up from breaking out of the header.
-    names = (*unsupported, *unknown)[:FIELDS_NAMED_MAX]
-    return [f"ignored {', '.join(json.dumps(name[:SEEN_CHARS_MAX]) for name in names)}"]
+    logger.info("fields ignored", extra={"unknown": len(unknown), "unsupported": len(unsupported)})
+    # JSON's escapes keep names that somebody made up from breaking out of the list.
+    names = [*unsupported, *unknown]
+    shown = ", ".join(json.dumps(name[:SEEN_CHARS_MAX]) for name in names[:FIELDS_NAMED_MAX])
+    more = len(names) - FIELDS_NAMED_MAX
+    return [f"ignored {shown}" + (f" and {more} more" if more > 0 else "")]
 
 
 def bearer(request: Request) -> str:
@@ -159,6 +176,11 @@ def route_of(scope: Scope) -> str:
 def is_on(request: Request, header: str) -> bool:
     """Whether a header says true."""
     return request.headers.get(header, "").strip().lower() in ("true", "1", "yes")
+
+
+def is_off(request: Request, header: str) -> bool:
+    """Whether a header says false."""
+    return request.headers.get(header, "").strip().lower() in ("false", "0", "no", "off")
 
 
 def _request_id(scope: Scope) -> str:

@@ -1,4 +1,4 @@
-"""One chat request that was understood, whatever form its answer takes: whole or in pieces."""
+"""One request that was understood, whatever its shape and whatever form its answer takes."""
 
 from dataclasses import dataclass
 
@@ -6,8 +6,9 @@ from serving.batcher import Ask
 from serving.desk import Desk
 from serving.errors import refused_event
 from serving.exposure import Seen, choice_id, shown_of
+from serving.headers import safe_headers
 from serving.lineup import Assignment
-from serving.schemas import ChatRequest
+from serving.wanted import Wanted
 from streams.errors import BadEvent
 from streams.events import Shown
 
@@ -16,7 +17,6 @@ FIELDS = {
     "data.conversation_id": "metadata.conversation_id",
     "data.surface": "metadata.surface",
     "data.language": "metadata.language",
-    "data.messages": "messages",
     "data.user_id": "user",
     "data.user_aliases": "user",
     "data.response_aliases": "metadata",
@@ -28,9 +28,10 @@ FIELDS = {
 class Exchange:
     """What was asked, and who answers it."""
 
-    asked: ChatRequest
+    wanted: Wanted
     assignment: Assignment
-    ask: Ask
+    asks: tuple[Ask, ...]
+    """One for each prompt; the choices of the first come first."""
     response_id: str
     user_id: str
     """Empty where nobody in particular asks."""
@@ -49,19 +50,28 @@ class Exchange:
         """Hash of weights, tokenizer and template: all of them lie in the artifact."""
         return f"fp_{self.assignment.version.artifact_hash[:FINGERPRINT_CHARS]}"
 
+    @property
+    def num_choices(self) -> int:
+        """How many answers are given, all prompts together."""
+        return self.wanted.num_choices * len(self.asks)
+
+    def ask_of(self, index: int) -> Ask:
+        """Give the ask that a choice answers."""
+        return self.asks[index // self.wanted.num_choices]
+
     def headers(self, recorded: str) -> dict[str, str]:
         """Give the answer's own headers."""
         headers = {
             "x-rluf-policy": self.assignment.version.ref,
-            "x-rluf-arm": self.assignment.arm.encode("ascii", "backslashreplace").decode(),
+            "x-rluf-arm": self.assignment.arm,
             "x-rluf-recorded": recorded,
         }
-        if self.ask.num_choices > 1:
-            ids = [choice_id(self.response_id, i) for i in range(self.ask.num_choices)]
+        if self.num_choices > 1:
+            ids = [choice_id(self.response_id, i) for i in range(self.num_choices)]
             headers["x-rluf-response-ids"] = ",".join(ids)
         if self.warnings:
             headers["x-rluf-warnings"] = "; ".join(self.warnings)
-        return headers
+        return safe_headers(headers)
 
 
 def check_recordable(desk: Desk, exchange: Exchange) -> None:
@@ -69,14 +79,16 @@ def check_recordable(desk: Desk, exchange: Exchange) -> None:
 
     Raises BadRequest or TooLarge. What only the answer decides, `record_exposure` finds out.
     """
-    nothing = Seen(index=exchange.ask.num_choices - 1, text="", logprob=None, is_whole=True)
-    try:
-        desk.recorder.check(_exposure(desk, exchange, nothing))
-    except BadEvent as error:
-        field = "data.messages" if error.reason == "too_large" else error.field
-        param = FIELDS.get(field.partition("[")[0])
-        if param is not None:
-            raise refused_event(error, param=param) from None
+    for index in range(exchange.num_choices):
+        nothing = Seen(index=index, text="", logprob=None, is_whole=True)
+        try:
+            desk.recorder.check(_exposure(desk, exchange, nothing))
+        except BadEvent as error:
+            is_prompt = error.reason == "too_large" or error.field.startswith("data.messages")
+            param = FIELDS.get(error.field.partition("[")[0])
+            param = exchange.wanted.param if is_prompt else param
+            if param is not None:
+                raise refused_event(error, param=param) from None
 
 
 async def record_exposure(desk: Desk, exchange: Exchange, seen: Seen) -> bool:
@@ -89,7 +101,8 @@ async def record_exposure(desk: Desk, exchange: Exchange, seen: Seen) -> bool:
 
 def _exposure(desk: Desk, exchange: Exchange, seen: Seen) -> Shown:
     return shown_of(
-        exchange.asked,
+        exchange.wanted,
+        exchange.ask_of(seen.index).chat,
         seen,
         exchange.assignment,
         response_id=exchange.response_id,
@@ -105,12 +118,21 @@ def count_reply(desk: Desk, exchange: Exchange, finish_reason: str) -> None:
     desk.meters.replies.labels(assignment.version.ref, assignment.arm, finish_reason).inc()
 
 
-def usage_of(desk: Desk, prompt_tokens: int, completion_tokens: int) -> dict[str, int]:
-    """Count the tokens, and give them in OpenAI's words."""
-    desk.meters.tokens.labels("prompt").inc(prompt_tokens)
-    desk.meters.tokens.labels("completion").inc(completion_tokens)
-    return {
-        "prompt_tokens": prompt_tokens,
-        "completion_tokens": completion_tokens,
-        "total_tokens": prompt_tokens + completion_tokens,
-    }
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens read and written."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+    def count(self, desk: Desk) -> None:
+        desk.meters.tokens.labels("prompt").inc(self.prompt_tokens)
+        desk.meters.tokens.labels("completion").inc(self.completion_tokens)
+
+    def as_chat(self) -> dict[str, int]:
+        """Give them in the words of chat completions and completions."""
+        return {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "total_tokens": self.prompt_tokens + self.completion_tokens,
+        }

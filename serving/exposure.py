@@ -4,10 +4,11 @@ import math
 from dataclasses import dataclass
 from datetime import datetime
 
+from models.chat import Chat
 from serving.errors import BadRequest
 from serving.lineup import Assignment
 from serving.pseudonyms import ANONYMOUS
-from serving.schemas import ChatRequest
+from serving.wanted import Wanted
 from streams.events import Message, Shown, new_id
 from streams.rules import TURN_MAX
 
@@ -31,7 +32,8 @@ def choice_id(response_id: str, index: int) -> str:
 
 
 def shown_of(
-    asked: ChatRequest,
+    wanted: Wanted,
+    prompt: Chat,
     seen: Seen,
     assignment: Assignment,
     *,
@@ -41,7 +43,7 @@ def shown_of(
     now: datetime,
 ) -> Shown:
     """Give the event."""
-    metadata = asked.metadata or {}
+    metadata = wanted.metadata
     own_id = choice_id(response_id, seen.index)
     logprob = seen.logprob
     return Shown(
@@ -50,8 +52,8 @@ def shown_of(
         response_id=own_id,
         conversation_id=metadata.get("conversation_id") or response_id,
         user_id=user_id or ANONYMOUS,
-        turn=_turn(asked, metadata.get("turn", "")),
-        messages=tuple(Message(role=t["role"], content=t["content"]) for t in asked.chat()),
+        turn=_turn(prompt, metadata.get("turn", "")),
+        messages=tuple(Message(role=t["role"], content=t["content"]) for t in prompt),
         response=seen.text,
         policy=assignment.version.ref,
         experiment=assignment.experiment,
@@ -59,14 +61,14 @@ def shown_of(
         propensity=assignment.propensity,
         surface=metadata.get("surface", ""),
         language=metadata.get("language", ""),
-        learnable=asked.store is not False and seen.is_whole,
+        learnable=wanted.is_stored and seen.is_whole,
         logprob=min(logprob, 0.0) if logprob is not None and math.isfinite(logprob) else None,
         occurred_at=now,
         known_at=now,
     )
 
 
-def _turn(asked: ChatRequest, told: str) -> int:
+def _turn(prompt: Chat, told: str) -> int:
     """Give the response's position: what the client says, else the replies that came before.
 
     Raises BadRequest for what is no position.
@@ -79,4 +81,4 @@ def _turn(asked: ChatRequest, told: str) -> int:
                 code="invalid_value",
             )
         return int(told)
-    return sum(turn.role == "assistant" for turn in asked.messages)
+    return sum(turn["role"] == "assistant" for turn in prompt)

@@ -5,8 +5,10 @@ of. Unknown fields are kept apart, not refused, because OpenAI's interface grows
 users' clients; `unknown_fields` names them for the warning or for strict mode.
 """
 
+import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import pydantic_core
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -14,24 +16,13 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from models.chat import Chat
 from serving.errors import SEEN_CHARS_MAX, BadRequest, seen
+from serving.wanted import Wanted
 from streams.messages import read_message, text_of
 from streams.rules import ID_CHARS_MAX, NAME_CHARS_MAX, is_id
 
-IGNORED_SILENTLY: Mapping[str, tuple[object, ...]] = {
-    "presence_penalty": (None, 0, 0.0),
-    "frequency_penalty": (None, 0, 0.0),
-    "logprobs": (None, False),
-    "top_logprobs": (None, 0),
-    "response_format": (None, {"type": "text"}),
-    "tools": (None, []),
-    "tool_choice": (None, "none", "auto"),
-    "parallel_tool_calls": (None, True, False),
-    "service_tier": (None, "auto", "default"),
-    "reasoning_effort": (None, "none"),
-}
-"""Fields of OpenAI's that no policy here honours, each with the values that ask for nothing."""
-
-
+TOP_LOGPROBS_MAX = 20
+"""OpenAI's limit, in both of its newer shapes."""
+SEED_LIMIT = 2**63
 UNION_MEMBERS = frozenset({"str", "bool", "int", "float"})
 ALLOWED: Mapping[str, str] = {
     "string_type": "a string",
@@ -111,6 +102,19 @@ class Turn(BaseModel):
         return {"role": message.role, "content": message.content}
 
 
+def _whole_number(value: object) -> object:
+    """Take 256.0 for 256, as OpenAI does."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole: TypeAlias = Annotated[int, BeforeValidator(_whole_number)]
+Metadata: TypeAlias = Annotated[
+    dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]],
+    Field(max_length=16),
+]
+Penalty: TypeAlias = Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)]
+
+
 class StreamOptions(BaseModel):
     model_config = ConfigDict(extra="ignore", strict=True)
 
@@ -126,60 +130,91 @@ class Asked(BaseModel):
         return sorted(self.model_extra or {})
 
 
-class ChatRequest(Asked):
-    """OpenAI's chat completion request."""
+class AnswerRequest(Asked, ABC):
+    """What OpenAI's three ways to ask for an answer have in common."""
 
     model: Annotated[str, Field(min_length=1, max_length=NAME_CHARS_MAX)]
-    messages: Annotated[list[Turn], Field(min_length=1)]
     temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] | None = None
-    top_p: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = None
-    n: Annotated[int, Field(ge=1)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    stop: str | Annotated[list[str], Field(max_length=4)] | None = None
-    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
-    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
-    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
-    logprobs: bool | None = None
-    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
-    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
-    response_format: dict[str, Any] | None = None
-    tools: list[dict[str, Any]] | None = None
-    tool_choice: str | dict[str, Any] | None = None
-    parallel_tool_calls: bool | None = None
-    metadata: (
-        Annotated[
-            dict[
-                Annotated[str, Field(max_length=64)],
-                Annotated[str, Field(max_length=512)],
-            ],
-            Field(max_length=16),
-        ]
-        | None
-    ) = None
+    metadata: Metadata | None = None
     store: bool | None = None
     safety_identifier: UserId | None = None
     user: UserId | None = None
     service_tier: str | None = None
-    reasoning_effort: str | None = None
 
-    def chat(self) -> Chat:
-        """Give the conversation as policies read it."""
-        return [turn.read() for turn in self.messages]
+    @abstractmethod
+    def wanted(self) -> Wanted:
+        """Give what is asked for."""
+
+    @property
+    def named_user(self) -> str:
+        return self.safety_identifier or self.user or ""
+
+    @property
+    def with_usage(self) -> bool:
+        return self.stream_options is not None and bool(self.stream_options.include_usage)
+
+
+class SampledRequest(AnswerRequest):
+    """What chat completions and completions have in common beyond that."""
+
+    n: Annotated[Whole, Field(ge=1)] | None = None
+    stop: str | Annotated[list[str], Field(max_length=4)] | None = None
+    max_tokens: Annotated[Whole, Field(ge=1)] | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    seed: Annotated[Whole, Field(ge=-SEED_LIMIT, lt=SEED_LIMIT)] | None = None
+    logit_bias: dict[str, Any] | None = None
 
     def stops(self) -> tuple[str, ...]:
         """Give the stop sequences; empty ones stop nothing."""
         asked = [self.stop] if isinstance(self.stop, str) else (self.stop or [])
         return tuple(text for text in asked if text)
 
-    def unsupported_fields(self) -> list[str]:
-        """Name the known fields that ask for something no policy here does."""
-        return [
-            name
-            for name, harmless in IGNORED_SILENTLY.items()
-            if getattr(self, name) not in harmless
-        ]
+
+class ChatRequest(SampledRequest):
+    """OpenAI's chat completion request."""
+
+    messages: Annotated[list[Turn], Field(min_length=1)]
+    max_completion_tokens: Annotated[Whole, Field(ge=1)] | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[Whole, Field(ge=0, le=TOP_LOGPROBS_MAX)] | None = None
+    response_format: dict[str, Any] | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    reasoning_effort: str | None = None
+
+    def chat(self) -> Chat:
+        """Give the conversation as policies read it."""
+        return [turn.read() for turn in self.messages]
+
+    def wanted(self) -> Wanted:
+        """Give what is asked for. Of two limits of the length the smaller one holds."""
+        limits = [n for n in (self.max_completion_tokens, self.max_tokens) if n is not None]
+        return Wanted(
+            model=self.model,
+            prompts=(self.chat(),),
+            param="messages",
+            tokens_param="max_completion_tokens",
+            max_tokens=min(limits, default=None),
+            temperature=self.temperature,
+            top_p=self.top_p,
+            presence_penalty=self.presence_penalty or 0.0,
+            frequency_penalty=self.frequency_penalty or 0.0,
+            seed=self.seed,
+            num_choices=self.n or 1,
+            num_tries=self.n or 1,
+            num_top=(self.top_logprobs or 0) if self.logprobs else None,
+            stops=self.stops(),
+            in_pieces=bool(self.stream),
+            with_usage=self.with_usage,
+            metadata=self.metadata or {},
+            is_stored=self.store is not False,
+            user=self.named_user,
+        )
 
 
 class FeedbackRequest(Asked):
@@ -237,15 +272,30 @@ class ErasureRequest(Asked):
     """The id is not a client's: take it as events and files have it."""
 
 
-def parse_json(body: bytes) -> object:
-    """Read a body as JSON. Raises BadRequest saying where it stops being JSON."""
+def parse_json(body: bytes) -> dict[str, object]:
+    """Read a body as a JSON object. Raises BadRequest saying where it stops being JSON.
+
+    A key that comes twice is refused: whoever reads the body next may take the other value.
+    """
     try:
         value: object = pydantic_core.from_json(body, allow_inf_nan=False, cache_strings="keys")
-    except ValueError as error:
+        if not isinstance(value, dict):
+            raise BadRequest(
+                f"the body must be a JSON object, got {seen(value)}", code="invalid_json"
+            )
+        json.loads(body, object_pairs_hook=_once)
+    except (ValueError, RecursionError) as error:
         raise BadRequest(f"the body is not valid JSON: {error}", code="invalid_json") from None
-    if not isinstance(value, dict):
-        raise BadRequest(f"the body must be a JSON object, got {seen(value)}", code="invalid_json")
     return value
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice[:SEEN_CHARS_MAX]!r} comes more than once in one object")
+    return made
 
 
 def explain(error: ValidationError) -> tuple[str, str]:

@@ -4,7 +4,7 @@ The engine needs this little of a policy, so that another way of generating (a v
 is one class that meets `Voice`, and the engine is tested without weights.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -39,14 +39,15 @@ class Voice(Protocol):
         dials: Dials,
         seeds: Sequence[int] | None,
         *,
+        stops: Sequence[Sequence[str]],
         in_pieces: bool,
         with_logprobs: bool,
-        left: Collection[int],
+        left: set[int],
     ) -> Iterator[list[tuple[int, Piece | Reply]]]:
         """Sample one reply to each chat; with one seed each, the same draws again.
 
-        Yields what is ready after each token; rows in `left`, which grows meanwhile, end at once
-        and without a reply.
+        Yields what is ready after each token; a reply ends before the first of its row's stop
+        sequences. Rows in `left`, which grows meanwhile, end at once and without a reply.
         """
 
 
@@ -72,12 +73,19 @@ class PolicyVoice:
         dials: Dials,
         seeds: Sequence[int] | None,
         *,
+        stops: Sequence[Sequence[str]],
         in_pieces: bool,
         with_logprobs: bool,
-        left: Collection[int],
+        left: set[int],
     ) -> Iterator[list[tuple[int, Piece | Reply]]]:
         return self.policy.generate(
-            chats, dials, seeds, in_pieces=in_pieces, with_logprobs=with_logprobs, left=left
+            chats,
+            dials,
+            seeds,
+            stops=stops,
+            in_pieces=in_pieces,
+            with_logprobs=with_logprobs,
+            left=left,
         )
 
 

@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from models.policy import Piece, Reply
 from models.registry import Registry
 from models.sampling import Dials
 from models.spelling import SpeltToken
+from models.stops import StopCutter
 from models.versions import Version
 from serving.voice import BadChat, Voice
 from streams.errors import BadEvent, Unavailable
@@ -107,31 +108,32 @@ class FakeVoice:
         dials: Dials,
         seeds: Sequence[int] | None,
         *,
+        stops: Sequence[Sequence[str]],
         in_pieces: bool,
         with_logprobs: bool,
-        left: Collection[int],
+        left: set[int],
     ) -> Iterator[list[tuple[int, Piece | Reply]]]:
         self.threads.add(threading.current_thread().name)
         if in_pieces:
             seed = seeds[0] if seeds is not None else None
-            yield from self._speak(self._reply(chats[0], dials, seed, with_logprobs), left)
+            yield from self._speak(
+                self._reply(chats[0], dials, seed, with_logprobs), stops[0], left
+            )
             return
         self.batches.append(len(chats))
         self._wait()
         if any(chat[-1]["content"] == "crash" for chat in chats):
             raise RuntimeError("the model crashed")
-        yield [
-            (
-                row,
-                self._reply(chat, dials, seeds[row] if seeds is not None else None, with_logprobs),
-            )
+        replies = [
+            self._reply(chat, dials, seeds[row] if seeds is not None else None, with_logprobs)
             for row, chat in enumerate(chats)
-            if row not in left
         ]
+        yield [(n, _cut(reply, stops[n])) for n, reply in enumerate(replies) if n not in left]
 
     def _speak(
-        self, reply: Reply, left: Collection[int]
+        self, reply: Reply, stops: Sequence[str], left: Collection[int]
     ) -> Iterator[list[tuple[int, Piece | Reply]]]:
+        cutter = StopCutter(stops)
         for index, word in enumerate(reply.text.split(" ")):
             if 0 in left:
                 return
@@ -139,9 +141,15 @@ class FakeVoice:
             if word == "crash":
                 raise RuntimeError("the model crashed")
             self.num_pieces += 1
-            text = word if index == 0 else f" {word}"
-            yield [(0, Piece(text, reply.spelt[index : index + 1]))]
-        yield [(0, reply)]
+            spelt = reply.spelt[index : index + 1]
+            text = cutter.feed(word if index == 0 else f" {word}", spelt)
+            yield [(0, Piece(text, cutter.take_spelt(is_over=cutter.is_cut)))] if text else []
+            if cutter.is_cut:
+                reply = replace(reply, completion_tokens=index + 1)
+                break
+        last = cutter.end()
+        yield [(0, Piece(last, cutter.take_spelt(is_over=True)))] if last else []
+        yield [(0, _cut(reply, stops))]
 
     def _wait(self) -> None:
         if self.gate is not None:
@@ -169,6 +177,16 @@ class FakeVoice:
                 for index, word in enumerate(kept if with_logprobs else ())
             ),
         )
+
+
+def _cut(reply: Reply, stops: Sequence[str]) -> Reply:
+    cutter = StopCutter(stops)
+    cutter.feed(reply.text, reply.spelt)
+    cutter.end()
+    spelt = cutter.take_spelt(is_over=True)
+    if not cutter.is_cut:
+        return reply
+    return replace(reply, text=cutter.text, spelt=spelt, is_cut=True, finish_reason="stop")
 
 
 @dataclass

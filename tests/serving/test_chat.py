@@ -232,7 +232,12 @@ def test_content_may_come_in_text_parts_and_developer_means_system(api: TestClie
         ),
         ({"temperature": "hot"}, "temperature", "'hot' (string)"),
         ({"temperature": 2.5}, "temperature", "at most 2"),
-        ({"top_p": 0}, "top_p", "more than 0"),
+        ({"top_p": -0.1}, "top_p", "at least 0"),
+        ({"top_p": True}, "top_p", "a number"),
+        ({"n": True}, "n", "a whole number"),
+        ({"n": "1"}, "n", "a whole number"),
+        ({"frequency_penalty": 2.1}, "frequency_penalty", "at most 2"),
+        ({"top_logprobs": 21}, "top_logprobs", "at most 20"),
         ({"n": 0}, "n", "at least 1"),
         ({"n": 9}, "n", "at most 8"),
         ({"n": 1.5}, "n", "a whole number"),
@@ -288,13 +293,13 @@ def test_a_body_of_five_megabytes_is_refused(api: TestClient, declares_length: b
 def test_unknown_fields_are_ignored_with_a_warning_and_refused_when_strict(
     api: TestClient, start: StartApi
 ):
-    fields = {"frobnicate\r\nx-evil: 1": 1, "logprobs": True, "tools": [{"type": "function"}]}
+    fields = {"frobnicate\r\nx-evil: 1": 1, "logit_bias": {"1": 5}, "tools": [{"type": "function"}]}
     answer = ask(api, **fields)
     assert answer.status_code == 200
     assert "x-evil" not in answer.headers
     warning = answer.headers["x-rluf-warnings"]
     assert "frobnicate" in warning
-    assert "logprobs" in warning
+    assert "logit_bias" in warning
     assert "tools" in warning
     by_header = api.post(
         "/v1/chat/completions", json=HELLO | {"frob": 1}, headers={"x-rluf-strict": "true"}
@@ -302,7 +307,7 @@ def test_unknown_fields_are_ignored_with_a_warning_and_refused_when_strict(
     assert fault(by_header)["code"] == "unknown_parameter"
     assert fault(by_header)["param"] == "frob"
     strict = start(strict=True)
-    assert fault(ask(strict, logprobs=True))["code"] == "unsupported_parameter"
+    assert fault(ask(strict, logit_bias={"1": 5}))["code"] == "unsupported_parameter"
     assert ask(strict, logprobs=False, presence_penalty=0).status_code == 200
 
 

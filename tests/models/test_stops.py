@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.stops import StopCutter
+from models.stops import StopCutter
 
 
 def whole(text: str, stops: list[str]) -> str:
