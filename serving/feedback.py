@@ -23,7 +23,7 @@ from serving.pseudonyms import ANONYMOUS
 from serving.schemas import FeedbackRequest
 from streams.events import Action, Reaction, new_id
 from streams.rules import ID_ALLOWED, is_id
-from streams.signals import SIGNALS, signal_of
+from streams.signals import KNOWN, SIGNALS, signal_of
 from streams.times import read_time
 
 KEY_CHARS_MAX = 255
@@ -194,7 +194,7 @@ def understand(asked: FeedbackRequest, *, actor_default: str, network: str, desk
     return Said(
         response_id=response_id,
         user_id=actor,
-        signal=(signal := _signal(asked)),
+        signal=(signal := _signal(asked, desk.streams.signal_aliases)),
         action=(action := _action(asked)),
         occurred_at=_occurred_at(asked, desk, now),
         is_dryrun=bool(asked.dryrun),
@@ -251,12 +251,12 @@ def _check_id(value: str, field: str) -> None:
         )
 
 
-def _signal(asked: FeedbackRequest) -> str:
+def _signal(asked: FeedbackRequest, aliases: Mapping[str, str]) -> str:
     field = "metric_name" if asked.signal is None and asked.metric_name is not None else "signal"
     told = asked.signal if asked.signal is not None else asked.metric_name
     if told is None:
         raise BadRequest(
-            f"signal is required: one of {', '.join(SIGNALS)}, or an emoji",
+            f"signal is required: {KNOWN}",
             param="signal",
             code="missing_field",
         )
@@ -266,17 +266,21 @@ def _signal(asked: FeedbackRequest) -> str:
             param=field,
             code="unsupported_value",
         )
-    name = signal_of(told)
+    name = signal_of(told, aliases)
     if name is not None:
         return name
     close = nearest(told, list(SIGNALS))
     raise Unprocessable(
         f"unknown signal {seen(told)}"
         + (f", did you mean {close!r}?" if close else ";")
-        + f" Allowed: {', '.join(SIGNALS)}, and their emoji",
+        + f" Allowed: {KNOWN}",
         param=field,
         code="unknown_signal",
-        extra={"allowed": list(SIGNALS), **({"nearest": close} if close else {})},
+        extra={
+            "allowed": list(SIGNALS),
+            "spellings": {s.name: [*s.words, *s.emoji] for s in SIGNALS.values()},
+            **({"nearest": close} if close else {}),
+        },
     )
 
 

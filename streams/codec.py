@@ -20,7 +20,7 @@ from streams.events import Action, Erasure, Event, GuardVerdict, Message, Reacti
 from streams.messages import read_message
 from streams.rejections import bad_event_of, bad_headers, seen
 from streams.rules import ID_ALLOWED, is_id
-from streams.signals import SIGNALS, signal_of
+from streams.signals import KNOWN, SIGNALS, signal_of
 from streams.times import read_time
 from streams.wire import (
     DATA_FIELDS,
@@ -183,7 +183,7 @@ def _event_of(wire: Wire, known_at: datetime, config: StreamsConfig) -> Event:
             source=source,
             response_id=response_id,
             user_id=user_id,
-            signal=_NAME_OF_SIGNAL.get(data.signal) or _signal_of(data.signal),
+            signal=_NAME_OF_SIGNAL.get(data.signal) or _signal_of(data.signal, config),
             action=data.action,
             network=data.network or "",
             occurred_at=occurred_at,
@@ -210,12 +210,12 @@ def _event_of(wire: Wire, known_at: datetime, config: StreamsConfig) -> Event:
     )
 
 
-def _signal_of(text: str) -> str:
-    signal = signal_of(text)
+def _signal_of(text: str, config: StreamsConfig) -> str:
+    signal = signal_of(text, config.signal_aliases)
     if signal is None:
         raise BadEvent(
             "unknown_signal",
-            f"saw {seen(text)}; allowed are {', '.join(SIGNALS)} and their emoji",
+            f"saw {seen(text)}; allowed are {KNOWN}",
             "data.signal",
         )
     return signal

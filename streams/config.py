@@ -1,11 +1,13 @@
 """The dials of streams."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from streams.security import SecurityConfig
+from streams.signals import check_aliases
 
 RECORD_BYTES_MAX = 10_485_760
 """The largest record that our topics take, in bytes: above `event_bytes_max`, so that an event
@@ -85,6 +87,9 @@ class StreamsConfig:
     clock_skew_s_max: int = 300
     """How far after we heard of it an event may claim to have happened, in seconds; at least 1,
     since the log keeps milliseconds. The API allows 5 s less, for brokers whose clock is behind."""
+    signal_aliases: Mapping[str, str] = field(default_factory=dict)
+    """Spellings of your own for signals, such as {"party_parrot" = "love"}: words, shortcodes or
+    emoji, written as in streams/signals.py. Worker and API must have the same. None by default."""
     oldest: datetime = datetime(2000, 1, 1, tzinfo=UTC)
     """Events that claim to have happened before this are refused: such clocks are broken."""
     late_s: float = 3_600.0
@@ -122,6 +127,7 @@ class StreamsConfig:
                 raise ValueError(f"{name} is {value}, must not be negative")
         if not 0 <= self.late_s <= LATE_S_MAX:
             raise ValueError(f"late_s is {self.late_s}, must lie between 0 and {LATE_S_MAX:g}")
+        check_aliases(self.signal_aliases)
         if self.oldest.tzinfo is None:
             raise ValueError(f"oldest is {self.oldest.isoformat()}, must have a timezone")
         if self.event_bytes_max > RECORD_BYTES_MAX - RECORD_OVERHEAD_BYTES:
