@@ -16,6 +16,7 @@ from features.online import online_features
 from models.registry import Registry
 from serving.admin import admin_routes
 from serving.chat import chat_routes
+from serving.completions import completion_routes
 from serving.config import ServingConfig
 from serving.dashboard.page import build_page
 from serving.desk import Clock, Desk, FindScorer, OnlineFeatures, utc_now
@@ -29,6 +30,7 @@ from serving.pseudonyms import Pseudonyms
 from serving.queries import query_routes
 from serving.recorder import EventProducer, Recorder
 from serving.registry_meters import RegistryMeters
+from serving.responses import response_routes
 from serving.status import StatusBoard, readiness
 from serving.tracing import TraceRequests, Tracing
 from streams.config import StreamsConfig
@@ -98,6 +100,8 @@ def create_app(room: Room) -> FastAPI:
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(Exception, _on_fault)
     app.include_router(chat_routes(desk))
+    app.include_router(completion_routes(desk))
+    app.include_router(response_routes(desk))
     app.include_router(feedback_routes(desk))
     app.include_router(event_routes(desk))
     app.include_router(query_routes(desk, board))

@@ -8,30 +8,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from models.spelling import SpeltToken
-from serving.answers import (
-    Answer,
-    Began,
-    Ended,
-    Finished,
-    Said,
-    Told,
-    answer_in_pieces,
-    answer_whole,
-)
+from serving.answers import Answer, Began, Ended, Finished, Said, Told
 from serving.desk import Desk
 from serving.errors import openai_error
 from serving.exchange import Exchange
 from serving.heeded import CHAT
-from serving.leaving import ClientLeft
 from serving.schemas import ChatRequest
+from serving.shapes import Json, answer
 from serving.understand import read_exchange
 
-CLIENT_LEFT = 499
-"""nginx's status for a client that closed its connection; nobody reads it but our meters."""
 DONE = b"data: [DONE]\n\n"
 LOGPROB_MIN = -9999.0
 """What OpenAI writes for a token of no probability; JSON has no infinity."""
-Json = dict[str, object]
 
 
 def chat_routes(desk: Desk) -> APIRouter:
@@ -50,44 +38,13 @@ def chat_routes(desk: Desk) -> APIRouter:
     async def chat_completions(request: Request) -> Response:
         """Answer a chat, as OpenAI does."""
         _, exchange = await read_exchange(desk, request, ChatRequest, CHAT, "chatcmpl-")
-        try:
-            if exchange.wanted.in_pieces:
-                writer = ChunkWriter(exchange)
-                return await answer_in_pieces(desk, exchange, request, writer)
-            answer = await answer_whole(desk, exchange, request)
-        except ClientLeft:
-            return Response(status_code=CLIENT_LEFT)
-        return Response(
-            msgspec.json.encode(_whole(exchange, answer)),
-            media_type="application/json",
-            headers=exchange.headers(str(answer.is_recorded).lower()),
-        )
+        return await answer(desk, exchange, request, ChatShape(exchange))
 
     return router
 
 
-def _whole(exchange: Exchange, answer: Answer) -> Json:
-    return {
-        "id": exchange.response_id,
-        "object": "chat.completion",
-        "created": exchange.created,
-        "model": exchange.model,
-        "choices": [
-            {
-                "index": choice.index,
-                "message": {"role": "assistant", "content": choice.text, "refusal": None},
-                "logprobs": _logprobs(exchange, choice.spelt),
-                "finish_reason": choice.finish_reason,
-            }
-            for choice in answer.choices
-        ],
-        "usage": answer.usage.as_chat(),
-        "system_fingerprint": exchange.fingerprint,
-    }
-
-
-class ChunkWriter:
-    """Writes a streamed answer as chunks."""
+class ChatShape:
+    """Writes answers as chat completions."""
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
@@ -99,6 +56,22 @@ class ChunkWriter:
             "system_fingerprint": exchange.fingerprint,
         }
         self._usage: Json = {"usage": None} if exchange.wanted.with_usage else {}
+
+    def whole(self, answer: Answer) -> Json:
+        return {
+            **self._head,
+            "object": "chat.completion",
+            "choices": [
+                {
+                    "index": choice.index,
+                    "message": {"role": "assistant", "content": choice.text, "refusal": None},
+                    "logprobs": _logprobs(self._exchange, choice.spelt),
+                    "finish_reason": choice.finish_reason,
+                }
+                for choice in answer.choices
+            ],
+            "usage": answer.usage.as_chat(),
+        }
 
     def write(self, told: Told) -> bytes:
         if isinstance(told, Began):
