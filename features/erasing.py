@@ -14,6 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from features.aliases import names_of
 from features.config import FeaturesConfig
 from features.definitions import feast_folder
 from features.durable import (
@@ -60,17 +61,26 @@ class Search:
     """Files that could not be read; nothing is said of them."""
 
 
-def known_texts(config: FeaturesConfig, user_id: str) -> list[str]:
-    """What the user wrote and was answered, as far as the store still has it: to search for it."""
+def known_names(config: FeaturesConfig, user_id: str) -> list[str]:
+    """Every name under which the user's facts are stored, the given one first: an exposure may
+    name its user more than once."""
+    store = OFFLINE_STORES[config.offline_store](config)
+    with connect_store(store, root=config.root, as_of=None, only_raw=True) as connection:
+        return names_of(connection, user_id)
+
+
+def known_texts(config: FeaturesConfig, names: Sequence[str]) -> list[str]:
+    """What a user of these names wrote and was answered, as far as the store still has it."""
     store = OFFLINE_STORES[config.offline_store](config)
     with connect_store(store, root=config.root, as_of=None) as connection:
         rows = connection.execute(
-            "SELECT response, messages FROM stored_shown WHERE user_id = ?", [user_id]
+            "SELECT response, messages FROM stored_shown WHERE list_contains(?, user_id)", [names]
         ).fetchall()
         of_others = {
             text
             for response, messages in connection.execute(
-                "SELECT response, messages FROM stored_shown WHERE user_id <> ?", [user_id]
+                "SELECT response, messages FROM stored_shown WHERE NOT list_contains(?, user_id)",
+                [names],
             ).fetchall()
             for text in (response, *_contents(messages))
         }
@@ -78,33 +88,34 @@ def known_texts(config: FeaturesConfig, user_id: str) -> list[str]:
     return sorted(text for text in texts - of_others if len(text) >= TEXT_CHARS_MIN)
 
 
-def forget_user(config: FeaturesConfig, user_id: str) -> Forgotten:
-    """Remove a user whose erasure is a fact already. Again, after a crash, it ends the same.
+def forget_user(config: FeaturesConfig, names: Sequence[str]) -> Forgotten:
+    """Remove a user of these names, whose erasure is a fact already. Again, after a crash, it ends
+    the same.
 
     Raises Unavailable.
     """
     root = config.root.absolute()
     num_rows = OFFLINE_STORES[config.offline_store](config).erase()
-    snapshots = _remove_snapshots(root / "snapshots", user_id)
+    snapshots = _remove_snapshots(root / "snapshots", names)
     feast = feast_folder(root)
     if feast.is_dir():
         with lock(feast / ".push.lock"):
-            open_online(root).remove_users([user_id])
-            Tallies(tallies_path(root)).remove([user_id])
+            open_online(root).remove_users(names)
+            Tallies(tallies_path(root)).remove(names)
         with lock(feast / ".sources.lock"), lock(feast / ".apply.lock"):
             for path in (feast / "sources").iterdir():
                 path.unlink()  # Whoever asks has it written anew; what is unfinished, a crash left.
     return Forgotten(num_rows=num_rows, snapshots=tuple(snapshots))
 
 
-def _remove_snapshots(folder: Path, user_id: str) -> list[str]:
+def _remove_snapshots(folder: Path, names: Sequence[str]) -> list[str]:
     """Remove the snapshots that hold a user, and what crashes left of some; gives their hashes."""
     removed = []
     for path in sorted(folder.glob("*/examples.parquet")):
         if path.parent.name.startswith(PARTIAL_PREFIX):
             continue
         users = pq.read_table(path, columns=["user_id"])["user_id"]
-        if user_id in users.to_pylist():
+        if not set(names).isdisjoint(users.to_pylist()):
             remove_folder(path.parent)
             removed.append(path.parent.name)
     remove_partial(folder, before_s=time.time() - ERASE_PARTIAL_AGE_S)
@@ -160,6 +171,8 @@ def _contents_of(path: Path) -> Iterator[bytes]:
     if path.suffix == ".parquet" or data.startswith(PARQUET):  # A crash leaves some unnamed.
         for batch in pq.ParquetFile(pa.BufferReader(data)).iter_batches():
             for column in batch.columns:
+                if pa.types.is_list(column.type):
+                    column = column.flatten()
                 if pa.types.is_string(column.type) or pa.types.is_binary(column.type):
                     cells = [_bytes(cell) for cell in column.to_pylist() if cell is not None]
                     yield b'"' + b'"\n"'.join(cells) + b'"'

@@ -32,15 +32,17 @@ TIME_TYPE = SQL_TYPES[TIME]
 def exposures_sql(shown: str, *, users: str | None = None) -> str:
     """SELECT response_id, user_id, policy, shown_at, known_at: each exposure once.
 
-    One that was reported several times stands as it was first. `users` is a relation of user_id to
-    look at; the others are left out.
+    One that was reported several times stands as it was first. What may not be learned from, in any
+    report of it, is left out: it was no answer to a person, or not one that may be counted. `users`
+    is a relation of user_id to look at; the others are left out.
     """
     return f"""
         SELECT
             response_id, user_id, min(policy) AS policy,
             min(occurred_at) AS shown_at, min(known_at) AS known_at
         FROM {_of(shown, users)}
-        GROUP BY response_id, user_id"""
+        GROUP BY response_id, user_id
+        HAVING bool_and(learnable)"""
 
 
 def history_sql(key: EntityKey, *, strength: float, rate: float) -> str:

@@ -46,7 +46,7 @@ class Joins:
     num_matched_exposures: int
     """Responses shown to which there is a reaction in the same window."""
     num_unmatched_exposures: int
-    """Responses shown to which there is none (yet)."""
+    """Responses shown to which there is none (yet); not those that may not be learned from."""
     delay_s: Mapping[int, float]
     """From the first exposure to a tap that adds a signal, by percentile; empty where there is
     none. Negative where the clock that stamped the tap is behind."""
@@ -78,7 +78,8 @@ def measure_joins(
             SELECT
                 hash(response_id) AS response,
                 min(occurred_at) AS shown_at,
-                bool_or({is_recent}) AS is_recent
+                bool_or({is_recent}) AS is_recent,
+                bool_and(learnable) AS may_learn
             FROM raw_shown
             WHERE {is_taken} AND ({is_recent} OR hash(response_id) IN (FROM tapped))
             GROUP BY ALL)
@@ -86,7 +87,8 @@ def measure_joins(
             count(shown_at),
             count(*) FILTER (shown_at IS NULL),
             (SELECT count(*) FROM exposures SEMI JOIN tapped USING (response) WHERE is_recent),
-            (SELECT count(*) FROM exposures ANTI JOIN tapped USING (response) WHERE is_recent),
+            (SELECT count(*) FROM exposures ANTI JOIN tapped USING (response)
+                WHERE is_recent AND may_learn),
             quantile_cont(
                 (epoch_us(taps.occurred_at) - epoch_us(shown_at)) / 1e6,
                 {[percentile / 100 for percentile in PERCENTILES]}

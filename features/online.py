@@ -267,8 +267,7 @@ class OnlinePusher:
             news, mark = self._store.news(self._tallies.mark())
             if not news:
                 return 0
-            chunks = [chunk for table in news.values() for chunk in table[0].chunks]
-            users = pc.unique(pa.chunked_array(chunks, pa.string()))  # Nobody, of emptied files.
+            named = [chunk for table in news.values() for chunk in table["user_id"].chunks]
             erased = set(news["erasures"]["user_id"].to_pylist()) if "erasures" in news else set()
             num_rows = 0
             with connect_store(
@@ -278,6 +277,8 @@ class OnlinePusher:
                 memory_mb=PUSH_MEMORY_MB,
                 only_raw=True,
             ) as connection:
+                chunks = [*named, *_owners(connection, news.get("reactions"))]
+                users = pc.unique(pa.chunked_array(chunks, pa.string()))  # Nobody: emptied files.
                 for first in range(0, len(users), PUSH_USERS_MAX):
                     touched = users.slice(first, PUSH_USERS_MAX)
                     rows = self._user_rows(connection, touched)
@@ -313,6 +314,18 @@ class OnlinePusher:
                 current_sql(key, strength=strength, rate=rate, tallies="tallies")
             ).to_arrow_table()
         return found.cast(source_schema(USER_HISTORY if key == "user_id" else POLICY_STATS))
+
+
+def _owners(connection: duckdb.DuckDBPyConnection, taps: pa.Table | None) -> Sequence[pa.Array]:
+    """The users whose exposures these reactions name otherwise, in chunks."""
+    if taps is None:
+        return ()
+    with _registered(connection, "taps", taps):
+        owners = connection.sql(
+            "SELECT DISTINCT resolved.user_id FROM taps JOIN resolved"
+            " ON taps.response_id = named_response AND taps.user_id = named_user"
+        ).to_arrow_table()
+    return list(owners["user_id"].chunks)
 
 
 @functools.cache

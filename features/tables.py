@@ -17,12 +17,11 @@ VERSION = b"3"
 """Version of these columns, kept in every file's metadata under VERSION_KEY. Files of version 1
 lack `network` of a reaction, files before version 3 the aliases and `client_id` of an exposure;
 whoever reads takes what a file lacks for NULL."""
-AS_JSON: frozenset[str] = frozenset({"messages", "user_aliases", "response_aliases"})
-"""Columns that hold a list as JSON; aliases are NULL where there are none."""
 VERSION_KEY = b"rluf.version"
 
 TIME = pa.timestamp("us", "UTC")
 """Microseconds: DuckDB refuses to compare them with nanoseconds, and events hold no finer ones."""
+NAMES = pa.list_(pa.string())
 
 _COLUMNS: dict[Kind, dict[str, pa.DataType]] = {
     "shown": {
@@ -42,8 +41,8 @@ _COLUMNS: dict[Kind, dict[str, pa.DataType]] = {
         "language": pa.string(),
         "learnable": pa.bool_(),
         "logprob": pa.float64(),
-        "user_aliases": pa.string(),  # JSON list; NULL: none
-        "response_aliases": pa.string(),  # JSON list; NULL: none
+        "user_aliases": NAMES,  # NULL: none
+        "response_aliases": NAMES,  # NULL: none
         "client_id": pa.string(),
         "occurred_at": TIME,
         "known_at": TIME,
@@ -107,6 +106,7 @@ SQL_TYPES: Mapping[pa.DataType, str] = MappingProxyType(
         pa.float64(): "DOUBLE",
         pa.bool_(): "BOOLEAN",
         TIME: "TIMESTAMPTZ",
+        NAMES: "VARCHAR[]",
     }
 )
 
@@ -130,9 +130,9 @@ def empty_sql(kind: Kind) -> str:
 
 def _getter(kind: Kind, column: str) -> Callable[[Fact], object]:
     get = attrgetter(column)
-    if column not in AS_JSON:
-        return get
-    encode = msgspec.json.Encoder().encode
     if column == "messages":
+        encode = msgspec.json.Encoder().encode
         return lambda fact: encode(get(fact))
-    return lambda fact: encode(names) if (names := get(fact)) else None
+    if SCHEMAS[kind].field(column).type == NAMES:
+        return lambda fact: get(fact) or None
+    return get

@@ -18,6 +18,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
+from features.aliases import forgotten_sql, make_resolved
 from features.config import FeaturesConfig
 from features.labels import labels_sql
 from features.offline import OFFLINE_STORES
@@ -98,16 +99,16 @@ def connect_store(
     until = "" if as_of is None else f"WHERE known_at <= {time_sql(as_of)}"
     for kind in SCHEMAS:
         store.scan(connection, kind, as_of=as_of).create_view(f"stored_{kind}")
-    connection.execute(
-        "CREATE TABLE erased AS SELECT user_id, max(occurred_at) AS erased_at"
-        f" FROM ({_every_erasure(store, connection)}) GROUP BY user_id"
-    )
-    (num_erased,) = connection.sql("SELECT count(*) FROM erased").fetchall()[0]
+    num_erased = _make_erased(store, connection)
+    kept = {kind: f"ANTI JOIN erased ON {_was_erased(kind)}" if num_erased else "" for kind in _RAW}
+    known = {kind: f"(SELECT * FROM stored_{kind} {until})" for kind in _RAW}
+    # First those that name an erased user, then those that turn out to be an erased user's.
+    taps = f"(SELECT * FROM {known['reactions']} AS reactions {kept['reactions']})"
+    make_resolved(connection, known["shown"], taps)
+    known["reactions"] = "named_reactions"
     for kind, raw in _RAW.items():
-        kept = "" if num_erased == 0 else f"ANTI JOIN erased ON {_was_erased(kind)}"
         connection.execute(
-            f"CREATE VIEW {raw} AS"
-            f" SELECT * FROM (SELECT * FROM stored_{kind} {until}) AS {kind} {kept}"
+            f"CREATE VIEW {raw} AS SELECT * FROM {known[kind]} AS {kind} {kept[kind]}"
         )
     connection.execute(f"CREATE VIEW verdicts AS {_once('verdicts', _RAW['verdicts'])}")
     connection.execute(f"CREATE TABLE quarantine AS {standing_sql('verdicts')}")
@@ -133,10 +134,19 @@ def time_sql(at: datetime) -> str:
     return f"TIMESTAMPTZ '{at.astimezone(UTC).isoformat()}'"
 
 
-def _every_erasure(store: OfflineStore, connection: duckdb.DuckDBPyConnection) -> str:
-    """All erasures whatever the time asked about: nobody is remembered by looking back."""
+def _make_erased(store: OfflineStore, connection: duckdb.DuckDBPyConnection) -> int:
+    """CREATE TABLE erased of every user who asked to be forgotten, by each name; gives how many.
+
+    Whatever the time asked about: nobody is remembered by looking back.
+    """
     store.scan(connection, "erasures", as_of=None).create_view("every_erasure")
-    return "SELECT user_id, occurred_at FROM every_erasure"
+    sql = "SELECT user_id, occurred_at AS erased_at FROM every_erasure"
+    if connection.sql("SELECT 1 FROM every_erasure LIMIT 1").fetchall():
+        store.scan(connection, "shown", as_of=None).create_view("every_shown")
+        sql = forgotten_sql("every_erasure", "every_shown")
+    connection.execute(f"CREATE TABLE erased AS {sql}")
+    ((num_erased,),) = connection.sql("SELECT count(*) FROM erased").fetchall()
+    return int(num_erased)
 
 
 def _was_erased(kind: Kind) -> str:

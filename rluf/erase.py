@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from features.durable import PARTIAL_PREFIX, write_durably
-from features.erasing import forget_user, known_texts, search
+from features.erasing import forget_user, known_names, known_texts, search
 from features.views import connect
 from models.registry import Registry
 from models.versions import Version
@@ -108,7 +108,8 @@ def erase_user(
     the same. `settings` name the brokers. Raises BadEvent for an id that cannot be one, and
     Unavailable.
     """
-    _send(settings, user_id)
+    for name in known_names(settings.features, user_id):
+        _send(settings, name)
     return erase_facts(settings, registry, user_id, given=given, who=who, why=why)
 
 
@@ -116,16 +117,17 @@ def erase_facts(
     settings: Settings, registry: Registry, user_id: str, *, given: str = "", who: str, why: str
 ) -> ErasureReport:
     """The same for an erasure that is a fact already."""
-    ids = [user_id, given or user_id]
     home = settings.home
+    names = known_names(settings.features, user_id)
+    ids = [*names, given or user_id]
     subject = hashlib.sha256(user_id.encode()).hexdigest()[:16]
     place = home / "erasures" / f"{subject}.json"
     earlier, caveats = _earlier(place)
     begun = place.with_suffix(".begun")
-    doomed = {*earlier.snapshots_removed, *_snapshots_with(home, user_id)}
+    doomed = {*earlier.snapshots_removed, *_snapshots_with(home, names)}
     write_durably(begun, msgspec.json.encode(Earlier(snapshots_removed=tuple(sorted(doomed)))))
-    texts = known_texts(settings.features, user_id)
-    forgotten = forget_user(settings.features, user_id)
+    texts = known_texts(settings.features, names)
+    forgotten = forget_user(settings.features, names)
     steps = _remove_steps(home, ids, texts)
     snapshots = sorted({*forgotten.snapshots, *doomed})
     learned = _learned(registry.versions(), set(snapshots))
@@ -197,7 +199,7 @@ def _earlier(place: Path) -> tuple[Earlier, list[str]]:
     return Earlier(rows_removed, tuple(sorted(snapshots))), caveats
 
 
-def _snapshots_with(home: Path, user_id: str) -> Iterator[str]:
+def _snapshots_with(home: Path, names: list[str]) -> Iterator[str]:
     """Give the hashes of the snapshots that hold a user, and of those that cannot be read."""
     for path in (home / "snapshots").glob("*/examples.parquet"):
         if path.parent.name.startswith(PARTIAL_PREFIX):
@@ -208,7 +210,7 @@ def _snapshots_with(home: Path, user_id: str) -> Iterator[str]:
             logger.warning("snapshot unreadable", extra={"path": str(path), "why": str(fault)})
             yield path.parent.name
             continue
-        if pc.any(pc.equal(users, user_id)).as_py():
+        if pc.any(pc.is_in(users, pa.array(names))).as_py():
             yield path.parent.name
 
 

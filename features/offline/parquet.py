@@ -18,12 +18,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import TypeAlias
 
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from features.aliases import forgotten_sql, make_resolved
 from features.config import FeaturesConfig
 from features.durable import (
     ERASE_PARTIAL_AGE_S,
@@ -56,6 +58,8 @@ bound the memory that merging takes."""
 MARK_MARGIN_S = 60.0
 """A file may appear this long after the time written in it: that of a slow sync."""
 CODEC = "zstd"
+Owners: TypeAlias = Mapping[tuple[str, str], str]
+"""The user of an exposure, by the response and the user that a reaction names instead."""
 _OF_USERS: tuple[Kind, ...] = ("shown", "reactions", "verdicts")
 BARE_ID_CHARS_MIN = 8
 """A shorter id is looked for in bytes only in quotes: "u1" stands in many a word."""
@@ -140,8 +144,9 @@ class ParquetStore:
                 known = {name for name, ns in ages.items() if ns < until_ns or name in done}
                 for name in sorted(folder.parts - known):
                     if not folder.replaced.get(name, frozenset(("",))) <= known:
-                        users = pq.read_table(folder.path / name, columns=["user_id"])
-                        tables.append(users.group_by("user_id").aggregate([]))
+                        columns = ["user_id", *(["response_id"] if kind == "reactions" else [])]
+                        users = pq.read_table(folder.path / name, columns=columns)
+                        tables.append(users.group_by(columns).aggregate([]))
                 recent += [name for name, ns in ages.items() if ns >= next_until_ns]
             if tables:
                 news[kind] = pa.concat_tables(tables)
@@ -171,10 +176,10 @@ class ParquetStore:
         twice or files hidden; erasing again ends the same.
         """
         with lock(self._root / ".compact.lock"):
-            until = self._erased_until()
+            until, owners = self._erased_until()
             num_removed = 0
-            for kind in _OF_USERS if until else ():
-                num_rows = self._keep(kind, lambda rows: pc.invert(_is_erased(rows, until)))
+            for kind in reversed(_OF_USERS) if until else ():  # Exposures tell whose a reaction is.
+                num_rows = self._keep(kind, lambda rows: pc.invert(_is_erased(rows, until, owners)))
                 num_removed += num_rows * (kind != "verdicts")
             needles = [needle for user_id in until for needle in needles_of(user_id)]
             if until:
@@ -184,14 +189,21 @@ class ParquetStore:
                     self._sweep(each, grace_s=0.0, partial_age_s=ERASE_PARTIAL_AGE_S)
         return num_removed
 
-    def _erased_until(self) -> dict[str, datetime]:
-        """Until when each user who asked for it is forgotten."""
-        until: dict[str, datetime] = {}
-        for path in self._visible("erasures"):
-            for rows in _pieces([path], columns=["user_id", "occurred_at"]):
-                for user, at in zip(*(column.to_pylist() for column in rows), strict=True):
-                    until[user] = max(until.get(user, at), at)
-        return until
+    def _erased_until(self) -> tuple[dict[str, datetime], Owners]:
+        """Until when each user who asked for it is forgotten, by each of their names; and whose a
+        reaction is that names its user or its response otherwise."""
+        if not self._visible("erasures"):
+            return {}, {}
+        with duckdb.connect() as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            for kind in ("shown", "reactions", "erasures"):
+                self.scan(connection, kind, as_of=None).create_view(f"stored_{kind}")
+            until = connection.sql(forgotten_sql("stored_erasures", "stored_shown")).fetchall()
+            make_resolved(connection, "stored_shown", "stored_reactions")
+            owners = connection.sql(
+                "SELECT named_response, named_user, user_id FROM resolved"
+            ).fetchall()
+        return dict(until), {(response, user): owner for response, user, owner in owners}
 
     def _keep(self, kind: Kind, is_kept: Callable[[pa.Table], pa.Array]) -> int:
         """Write those files anew that hold other rows too; gives how many rows they lost."""
@@ -360,10 +372,17 @@ def _names_none(letters: pa.Table, needles: Sequence[bytes]) -> pa.Array:
     )
 
 
-def _is_erased(table: pa.Table, until: Mapping[str, datetime]) -> pa.Array:
+def _is_erased(table: pa.Table, until: Mapping[str, datetime], owners: Owners) -> pa.Array:
     users, times = table["user_id"].to_pylist(), table["occurred_at"].to_pylist()
+    responses = table["response_id"].to_pylist()
     return pa.array(
-        [user in until and at <= until[user] for user, at in zip(users, times, strict=True)],
+        [
+            any(
+                name in until and at <= until[name]
+                for name in (user, owners.get((response, user), user))
+            )
+            for user, response, at in zip(users, responses, times, strict=True)
+        ],
         pa.bool_(),
     )
 

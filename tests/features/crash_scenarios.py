@@ -264,7 +264,7 @@ def derive(home: Path, points: Points) -> object:
     features_as_of(config, users=["u1", FORGOTTEN], policies=["chat@1"], at=AFTER)
     store.append(facts_of([erasure(FORGOTTEN, 10**6)]))
     store.push()
-    forget_user(config, FORGOTTEN)
+    forget_user(config, [FORGOTTEN])
     points.reach("the user is forgotten")
     snapshot = take_snapshot(config, signal="love", as_of=AFTER)
     store.push()

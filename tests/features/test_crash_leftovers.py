@@ -145,7 +145,7 @@ def test_erasing_removes_what_crashes_left_of_snapshots_and_histories(tmp_path):
     assert f"snapshots/{half.name}/{PARTIAL_PREFIX}two" in found
 
     store_all(tmp_path, [erasure(FORGOTTEN, 10**6)])
-    assert forget_user(config, FORGOTTEN).snapshots == (taken.hash,)
+    assert forget_user(config, [FORGOTTEN]).snapshots == (taken.hash,)
     left = search(tmp_path, [FORGOTTEN], [])
     assert [path for path in left.found if not path.startswith("store/erasures/")] == []
     assert left.unread == ()

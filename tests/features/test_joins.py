@@ -50,6 +50,11 @@ def test_what_met_and_what_did_not_is_counted(tmp_path):
     assert numbers(joins_of(tmp_path, events)) == (2, 1, 1, 2)
 
 
+def test_what_may_not_be_learned_from_is_not_missed_a_reaction(tmp_path):
+    background = shown("title", learnable=False)
+    assert numbers(joins_of(tmp_path, [shown("r1"), background])) == (0, 0, 0, 1)
+
+
 def test_an_empty_store_has_nothing_and_no_delay(tmp_path):
     found = joins_of(tmp_path, [])
     assert (numbers(found), found.delay_s, found.one_in) == ((0, 0, 0, 0), {}, 1)

@@ -203,6 +203,12 @@ def test_what_may_not_be_learned_from_keeps_its_label(tmp_path):
     assert [row["may_learn"] for row in exposures(tmp_path)] == [False]
 
 
+def test_what_may_not_be_learned_from_is_no_unloved_answer(tmp_path):
+    background = [shown(f"title-{n}", seconds=n, learnable=False) for n in range(1, 4)]
+    tell(tmp_path, SHOWN, *background, reaction("r", "add", 5), reaction("title-1", "add", 5))
+    assert history(tmp_path) == [(at(0), 1, 0), (at(5), 1, 1)]
+
+
 def test_heard_of_a_month_late_it_counts_from_when_it_is_known(tmp_path):
     heard_at = at(MONTH_S)
     tell(tmp_path, SHOWN, reaction("r", "add", 5, known_at=heard_at))

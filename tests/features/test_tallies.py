@@ -116,7 +116,7 @@ def test_nothing_of_an_erased_user_stays_in_the_tallies(config, store, is_pushed
     if is_pushed:
         store.push()
     else:
-        forget_user(config, "user-of-no-name")
+        forget_user(config, ["user-of-no-name"])
     for path in tallies_path(config.root).parent.glob("tallies.db*"):
         assert b"user-of-no-name" not in path.read_bytes()
     store.push()

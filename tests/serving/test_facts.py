@@ -48,6 +48,16 @@ def test_love_is_counted_per_version_with_an_interval_around_it(tmp_path: Path):
     assert first.rate.low < first.rate.value == 0.1 < first.rate.high
 
 
+def test_background_calls_are_no_unloved_answers(tmp_path: Path):
+    events = [shown("r"), *(shown(f"t{n}", seconds=n, learnable=False) for n in range(1, 4))]
+    taps = [reaction("r", seconds=10), reaction("t1", seconds=10)]
+    facts = facts_of(tmp_path, [*events, *taps])
+    [love] = facts.love
+    assert (love.num_shown, love.num_loved) == (1, 1)
+    assert (facts.funnel.num_shown, facts.funnel.num_not_learnable) == (1, 3)
+    assert (facts.funnel.num_dangling, facts.funnel.num_elsewhere) == (0, 0)
+
+
 def test_love_taken_back_no_longer_counts(tmp_path: Path):
     facts = facts_of(
         tmp_path, [shown("r"), reaction("r", seconds=10), reaction("r", "remove", seconds=90)]
