@@ -26,6 +26,8 @@ from serving.errors import ApiError, Refused, answer, refused_event
 from serving.events import event_routes
 from serving.feedback import feedback_routes
 from serving.meters import CONTENT_TYPE, Meters
+from serving.origins import Gate
+from serving.prefix import UnderPrefix, route_path
 from serving.pseudonyms import Pseudonyms
 from serving.queries import query_routes
 from serving.recorder import EventProducer, Recorder
@@ -91,10 +93,13 @@ def create_app(room: Room) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,  # Both pages load their scripts from other people's servers.
         redoc_url=None,
+        root_path=room.config.root_path,
     )
+    app.add_middleware(Gate, config=room.config)
     app.add_middleware(Doorway, meters=desk.meters)
     if room.tracing is not None:
         app.add_middleware(TraceRequests, tracing=room.tracing)
+    app.add_middleware(UnderPrefix)
     app.add_exception_handler(ApiError, _on_api_error)
     app.add_exception_handler(BadEvent, _on_bad_event)
     app.add_exception_handler(HTTPException, _on_http_error)
@@ -162,7 +167,7 @@ def _house_routes(desk: Desk, record: RegistryMeters) -> APIRouter:
 
 async def _on_api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
-    return answer(error, request.url.path)
+    return answer(error, route_path(request.scope))
 
 
 async def _on_bad_event(request: Request, error: Exception) -> Response:
@@ -174,14 +179,14 @@ async def _on_bad_event(request: Request, error: Exception) -> Response:
 async def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     what = f"{error.detail}: {request.method} {request.url.path[:200]}"
-    response = answer(Refused(error.status_code, what), request.url.path)
+    response = answer(Refused(error.status_code, what), route_path(request.scope))
     response.headers.update(error.headers or {})
     return response
 
 
 async def _on_fault(request: Request, error: Exception) -> Response:
     """A mistake of ours; Starlette has logged it with its traceback by then."""
-    return answer(ApiError("internal error", code="internal_error"), request.url.path)
+    return answer(ApiError("internal error", code="internal_error"), route_path(request.scope))
 
 
 def _json(body: object, status: int = 200) -> Response:

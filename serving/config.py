@@ -1,9 +1,14 @@
 """Dials of the serving room."""
 
+import re
 from dataclasses import dataclass, field
 
 from streams.rules import ID_ALLOWED, is_id
 from streams.secret import SECRET
+
+HOST = re.compile(r"\*|\.?[a-z0-9._-]+|[0-9a-f]*:[0-9a-f]*:[0-9a-f:.]*", re.IGNORECASE)
+ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#\s@]+", re.IGNORECASE)
+ROOT_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +24,22 @@ class ServingConfig:
     """The registered policy that the API offers; requests name it, or a version of it."""
     source: str = "/serving"
     """CloudEvents source of the events that this API produces; (source, id) must be unique."""
+
+    root_path: str = ""
+    """Path under which a proxy offers the API, such as "/rluf", whether the proxy takes it off
+    before it asks or leaves it."""
+    hosts: tuple[str, ...] = ()
+    """Names under which the API may be asked for (the request's Host, without a port), beside
+    loopback names and `host`; a `host` of 0.0.0.0 or :: stands for every IP address. ".example.com"
+    stands for every name below it, "*" for any: then a name of an attacker's that points here makes
+    the attacker's page one of ours (DNS rebinding). Others are answered 421."""
+    origins: tuple[str, ...] = ()
+    """Pages, as scheme://host:port, that may have browsers change something here beside those that
+    the API itself serves, such as one behind a proxy that rewrites Host. Others are answered 403;
+    programs that are no browsers send no Origin and are not asked."""
+    feedback_origins: tuple[str, ...] = ()
+    """Pages that may send feedback from a browser: they get CORS headers for /v1/feedback alone.
+    See docs/frontends.md for how no key needs to lie in the page."""
 
     api_keys: tuple[str, ...] = field(default=(), repr=False, metadata=SECRET)
     """Bearer keys that are let in to /v1; empty lets everyone in (laptop, trusted network)."""
@@ -111,3 +132,17 @@ class ServingConfig:
     def __post_init__(self) -> None:
         if not is_id(self.source):
             raise ValueError(f"source {ID_ALLOWED}, got {self.source[:80]!r}")
+        if not ROOT_PATH.fullmatch(self.root_path) or self.root_path.split("/")[1:2] == ["v1"]:
+            raise ValueError(
+                f"root_path is {self.root_path!r}, must be empty or a path such as /rluf, without a"
+                " last slash and not under the API's own /v1"
+            )
+        for name in self.hosts:
+            if not HOST.fullmatch(name):
+                raise ValueError(f"hosts has {name!r}, must be names such as api.example.com")
+        for name in (*self.origins, *self.feedback_origins):
+            if not ORIGIN.fullmatch(name):
+                raise ValueError(
+                    f"origins have {name!r}, must be such as https://chat.example.com, with a"
+                    " scheme and without a path"
+                )

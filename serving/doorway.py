@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.config import ServingConfig
-from serving.errors import SEEN_CHARS_MAX, BadRequest, TooLarge, Unauthorised
+from serving.errors import SEEN_CHARS_MAX, BadRequest, TooLarge, Unauthorised, WrongType, seen
 from serving.meters import Meters
 from serving.schemas import Asked, explain, parse_json
 from streams.events import new_id
@@ -30,6 +30,7 @@ FIELDS_NAMED_MAX = 8
 """How many ignored fields the warning header names."""
 REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 """A client's own id is kept if it can stand in a header and a log line."""
+JSON_TYPE = re.compile(r"\s*(application/([\w.-]+\+)?json)\s*(;.*)?", re.IGNORECASE)
 DRAIN_FACTOR = 32
 """How much of a body that is too large is read and thrown away, in limits. A client that is cut
 off while it still sends mostly sees a broken connection, not the answer that explains it."""
@@ -71,7 +72,9 @@ class Doorway:
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    """Read the whole body. Raises TooLarge, after reading what would otherwise jam the client."""
+    """Read the whole body, which must say that it is JSON. Raises WrongType, and TooLarge after
+    reading what would otherwise jam the client."""
+    require_json(request)
     declared = request.headers.get("content-length", "")
     too_large = TooLarge(
         f"the body is larger than the {limit} bytes allowed", code="body_too_large"
@@ -94,6 +97,21 @@ async def read_body(request: Request, limit: int) -> bytes:
 async def read_json(request: Request, config: ServingConfig) -> dict[str, object]:
     """Read a body that must be a JSON object. Raises TooLarge or BadRequest."""
     return parse_json(await read_body(request, config.body_bytes_max))
+
+
+def require_json(request: Request) -> None:
+    """Raise WrongType unless the body says that it is JSON: a page of any site can have a browser
+    send everything else without asking us first. An event's own headers (`ce-`) tell as much."""
+    told = request.headers.get("content-type", "")
+    is_event = any(name.startswith("ce-") for name in request.headers)
+    if JSON_TYPE.fullmatch(told) or (is_event and not told.strip()):
+        return
+    raise WrongType(
+        "the body must be JSON and say so (content-type: application/json, or a type that ends in"
+        f" +json), got {seen(told) if told else 'no content-type'}",
+        param="Content-Type",
+        code="unsupported_media_type",
+    )
 
 
 async def read_request(request: Request, kind: type[AskedT], config: ServingConfig) -> AskedT:

@@ -4,9 +4,12 @@
     ├── BadRequest      400  what was asked is malformed; says the field, what was seen and allowed
     │   └── ContextTooLong   the prompt does not fit (code context_length_exceeded)
     ├── Unauthorised    401  no key, or one that we do not know
+    ├── Forbidden       403  known, and not allowed: a page of another site, another's token
     ├── NotFound        404  no such path, version or feature row
     ├── InConflict      409  the same thing is under way, or has changed meanwhile
     ├── TooLarge        413  the body is larger than we read
+    ├── WrongType       415  the body is not JSON, or does not say that it is
+    ├── Misdirected     421  asked for a host that we do not answer for
     ├── Unprocessable   422  well formed, but not allowed: an unknown signal, an absurd time
     ├── Busy            429  too much at once; retry after a moment
     └── NotReady        503  something that we need is away; retry after a moment
@@ -71,6 +74,12 @@ class Unauthorised(ApiError):
     kind = "invalid_request_error"
 
 
+class Forbidden(ApiError):
+    status = 403
+    title = "Forbidden"
+    kind = "invalid_request_error"
+
+
 class NotFound(ApiError):
     status = 404
     title = "Not found"
@@ -86,6 +95,18 @@ class InConflict(ApiError):
 class TooLarge(ApiError):
     status = 413
     title = "Body too large"
+    kind = "invalid_request_error"
+
+
+class WrongType(ApiError):
+    status = 415
+    title = "Unsupported media type"
+    kind = "invalid_request_error"
+
+
+class Misdirected(ApiError):
+    status = 421
+    title = "Misdirected request"
     kind = "invalid_request_error"
 
 

@@ -10,6 +10,7 @@ from typing import Protocol
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.doorway import route_of
+from serving.prefix import route_path
 from streams.events import Event
 from streams.tracing import Answer
 
@@ -37,7 +38,7 @@ class TraceRequests:
         self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in UNTRACED:
+        if scope["type"] != "http" or route_path(scope) in UNTRACED:
             await self._app(scope, receive, send)
             return
         found = [value for name, value in scope["headers"] if name == b"traceparent"]

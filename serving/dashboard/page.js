@@ -97,7 +97,7 @@ async function ask() {
   let response;
   let body;
   try {
-    response = await fetch("/v1/status", { headers, cache: "no-store", signal: AbortSignal.timeout(ANSWER_MS) });
+    response = await fetch("v1/status", { headers, cache: "no-store", signal: AbortSignal.timeout(ANSWER_MS) });
     body = await response.json();
   } catch {
     showTrouble("✕ no answer", response ? `The API answered ${response.status} with something that is no JSON.` : "The API does not answer.");

@@ -114,7 +114,9 @@ def start(live: Place) -> Iterator[StartApi]:
 
         def start_api(room: Room | None = None, **dials: Any) -> TestClient:
             made = room or live.room(replace(FAST, **dials))
-            client = TestClient(create_app(made), raise_server_exceptions=False)
+            client = TestClient(
+                create_app(made), base_url="http://localhost:8000", raise_server_exceptions=False
+            )
             return stack.enter_context(client)
 
         yield start_api

@@ -18,6 +18,9 @@ HELLO = {"model": "chat", "messages": [{"role": "user", "content": "hello there"
 UUID7 = re.compile(r"chatcmpl-[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
 
+JSON = {"content-type": "application/json"}
+
+
 def ask(api: TestClient, **fields):
     return api.post("/v1/chat/completions", json=HELLO | fields)
 
@@ -276,7 +279,7 @@ def test_a_wrong_field_is_named_with_what_was_seen_and_what_is_allowed(
     ],
 )
 def test_a_body_that_is_not_a_json_object_is_a_bad_request(api: TestClient, body: bytes):
-    response = api.post("/v1/chat/completions", content=body)
+    response = api.post("/v1/chat/completions", content=body, headers=JSON)
     assert response.status_code == 400
     assert fault(response)["code"] == "invalid_json"
 
@@ -285,7 +288,7 @@ def test_a_body_that_is_not_a_json_object_is_a_bad_request(api: TestClient, body
 def test_a_body_of_five_megabytes_is_refused(api: TestClient, declares_length: bool):
     body = b'{"pad":"' + b"x" * 5_000_000 + b'"}'
     content = body if declares_length else iter([body[:2_000_000], body[2_000_000:]])
-    response = api.post("/v1/chat/completions", content=content)
+    response = api.post("/v1/chat/completions", content=content, headers=JSON)
     assert response.status_code == 413
     assert fault(response)["code"] == "body_too_large"
 

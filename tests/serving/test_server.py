@@ -20,7 +20,7 @@ from tests.waiting import WAIT_S
 ROOT = Path(__file__).resolve().parents[2]
 BODY = json.dumps({"response_id": "chatcmpl-1", "signal": "love", "actor_id": "u-9"}).encode()
 HEAD = (
-    "POST /v1/feedback HTTP/1.1\r\nhost: api\r\ncontent-type: application/json\r\n"
+    "POST /v1/feedback HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
     f"content-length: {len(BODY)}\r\nexpect: 100-continue\r\n\r\n"
 ).encode()
 SCRIPT = """
