@@ -8,8 +8,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from random import Random
 
-from streams.codec import STRUCTURED_HEADER, encode
+from streams.codec import encode
 from streams.events import Erasure, GuardVerdict, Message, Reaction, Shown
+from streams.kafka_binding import STRUCTURED_HEADER
 from streams.pipeline import Record
 from streams.wire import ERASURE_TYPE, REACTION_TYPE, SHOWN_TYPE, VERDICT_TYPE
 

@@ -1,8 +1,11 @@
 """POST /v1/events: CloudEvents over HTTP, for systems that answer users by themselves.
 
-Exposures and reactions, one a request, in binary or structured mode; user ids become pseudonyms as
-they do elsewhere at this door. Erasures and verdicts are an operator's, with ways of their own.
+Exposures and reactions, in binary or structured mode, or many in one batch; user ids become
+pseudonyms as they do elsewhere at this door. Erasures and verdicts are an operator's, with ways of
+their own.
 """
+
+import asyncio
 
 import msgspec
 from fastapi import APIRouter
@@ -13,11 +16,15 @@ from serving.desk import Desk
 from serving.doorway import read_body, require_key
 from serving.errors import NotReady, Unprocessable
 from streams.codec import TYPE_OF, decode
+from streams.errors import BadEvent
 from streams.events import Reaction, Shown
 from streams.http_binding import kafka_headers
+from streams.kafka_binding import Headers
+from streams.rejections import bad_event_of
 from streams.wire import REACTION_TYPE, SHOWN_TYPE
 
-BATCH = "application/cloudevents-batch"
+BATCH = "application/cloudevents-batch+json"
+ELEMENTS: msgspec.json.Decoder[list[msgspec.Raw]] = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 def event_routes(desk: Desk) -> APIRouter:
@@ -26,31 +33,64 @@ def event_routes(desk: Desk) -> APIRouter:
 
     @router.post("/v1/events", status_code=202)
     async def take(request: Request) -> Response:
-        """Take one CloudEvent; 202 once the broker has it. Sending it again is safe: (source, id)
-        counts once."""
+        """Take one CloudEvent, or a batch of them as a whole; 202 once the broker has all of it.
+
+        Sending it again is safe: (source, id) counts once.
+        """
         require_key(request, desk.config.api_keys)
         body = await read_body(request, desk.config.body_bytes_max)
-        if request.headers.get("content-type", "").lower().startswith(BATCH):
-            raise Unprocessable(
-                "batches are not taken; send one event a request", code="unsupported_value"
-            )
-        headers = kafka_headers(request.headers.items())
-        event = decode(body, headers, known_at=desk.now(), config=desk.streams)
-        if not isinstance(event, Shown | Reaction):
-            raise Unprocessable(
-                f"{TYPE_OF[type(event)]} is an operator's; taken here are {SHOWN_TYPE} and"
-                f" {REACTION_TYPE}",
-                code="unsupported_value",
-            )
-        user_id = desk.user(event.user_id)
-        if not await desk.recorder.record(msgspec.structs.replace(event, user_id=user_id)):
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind == BATCH:
+            events = await asyncio.to_thread(_read_batch, desk, body)
+            answer: dict[str, object] = {"ids": [event.id for event in events]}
+        else:
+            events = [_read(desk, body, kafka_headers(request.headers.items()))]
+            answer = {"id": events[0].id}
+        acknowledged = await asyncio.gather(*map(desk.recorder.record, events))
+        if not all(acknowledged):
             raise NotReady(
-                "the broker did not acknowledge the event; send it again, unchanged",
+                f"the broker acknowledged {sum(acknowledged)} of {len(events)}; send the same"
+                " again, unchanged: what it has counts once",
                 code="not_recorded",
                 retry_after_s=desk.config.retry_after_s,
             )
-        return Response(
-            msgspec.json.encode({"id": event.id}), status_code=202, media_type="application/json"
-        )
+        return Response(msgspec.json.encode(answer), status_code=202, media_type="application/json")
 
     return router
+
+
+def _read(desk: Desk, body: bytes, headers: Headers) -> Shown | Reaction:
+    """Give the event as it is to be sent. Raises BadEvent, Unprocessable."""
+    event = decode(body, headers, known_at=desk.now(), config=desk.streams)
+    if not isinstance(event, Shown | Reaction):
+        raise Unprocessable(
+            f"{TYPE_OF[type(event)]} is an operator's; taken here are {SHOWN_TYPE} and"
+            f" {REACTION_TYPE}",
+            code="unsupported_value",
+        )
+    event = msgspec.structs.replace(event, user_id=desk.user(event.user_id))
+    desk.recorder.check(event)
+    return event
+
+
+def _read_batch(desk: Desk, body: bytes) -> list[Shown | Reaction]:
+    """Give the events of a batch: every one of them is sound, or none is sent.
+
+    Raises BadEvent and Unprocessable, which say the place of the first that is at fault.
+    """
+    try:
+        elements = ELEMENTS.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise bad_event_of(error, body) from None
+    events = []
+    for index, element in enumerate(elements):
+        try:
+            events.append(_read(desk, bytes(element), ()))
+        except BadEvent as error:
+            field = f"[{index}].{error.field}" if error.field else f"[{index}]"
+            raise BadEvent(error.reason, f"event [{index}]: {error.detail}", field) from None
+        except Unprocessable as error:
+            raise Unprocessable(
+                f"event [{index}]: {error.message}", param=f"[{index}]", code=error.code
+            ) from None
+    return events

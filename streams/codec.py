@@ -8,7 +8,8 @@ a reaction without the time of the tap cannot be ordered against its removal.
 Where JSON repeats a key the last one counts, as in most parsers. Offsets of times become UTC.
 """
 
-from collections.abc import Mapping, Sequence
+import base64
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,8 +18,9 @@ import msgspec
 from streams.config import StreamsConfig
 from streams.errors import BadEvent
 from streams.events import Action, Erasure, Event, GuardVerdict, Message, Reaction, Shown
+from streams.kafka_binding import STRUCTURED_HEADER, Headers, structured
 from streams.messages import read_message
-from streams.rejections import bad_event_of, bad_headers, seen
+from streams.rejections import bad_event_of, seen
 from streams.rules import ID_ALLOWED, is_id
 from streams.signals import KNOWN, SIGNALS, signal_of
 from streams.times import read_time
@@ -40,17 +42,11 @@ from streams.wire import (
     Wire,
 )
 
-Headers = Sequence[tuple[str, bytes | None]]
-
-STRUCTURED = "application/cloudevents+json"
-STRUCTURED_HEADER = ("content-type", STRUCTURED.encode())
-"""The one header of what we write ourselves."""
 DEFAULTS = StreamsConfig()
 
 _SHOWN_IDS = ("data.response_id", "data.conversation_id", "data.policy")
 _NAME_OF_SIGNAL = {name: name for name in SIGNALS}
 _ENCODER = msgspec.json.Encoder()
-REQUIRED_ATTRIBUTES = ("specversion", "id", "source", "type", "time")
 
 
 def decode(
@@ -311,15 +307,38 @@ def _decode_leniently(value: bytes) -> tuple[Wire, int]:
     Returns the event and how many fields were ignored. Raises BadEvent.
     """
     try:
+        event = UNTYPED.decode(value)
+        if isinstance(event, dict) and event.get("data_base64") is not None:
+            event["data"] = _data_of_base64(event)
+            del event["data_base64"]
+            value = _ENCODER.encode(event)
         try:
             wire = LENIENT.decode(value)
         except msgspec.ValidationError as error:
             if "RFC3339" not in str(error):
                 raise
             wire = LENIENT.decode(_with_plain_times(value))
-        return wire, _num_unknown_fields(UNTYPED.decode(value))
+        return wire, _num_unknown_fields(event)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise bad_event_of(error, value) from None
+
+
+def _data_of_base64(event: dict[str, Any]) -> object:
+    """What `data_base64` holds: the JSON text of our data, from senders that take it for bytes.
+
+    Raises BadEvent, and msgspec's errors for what is no JSON.
+    """
+    told = event["data_base64"]
+    if "data" in event:
+        raise BadEvent("bad_value", "saw data and data_base64; give one of them", "data_base64")
+    try:
+        return UNTYPED.decode(base64.b64decode(told, validate=True))
+    except (TypeError, ValueError) as error:
+        if isinstance(error, msgspec.DecodeError | UnicodeDecodeError):
+            raise
+        raise BadEvent(
+            "bad_value", f"saw {seen(str(told))}; data_base64 must be base64 of JSON", "data_base64"
+        ) from None
 
 
 def _with_plain_times(value: bytes) -> bytes:
@@ -344,46 +363,6 @@ def _num_unknown_fields(envelope: dict[str, Any]) -> int:
     # Elsewhere `messages` is itself unknown, and may be anything.
     messages = (data.get("messages") or ()) if envelope["type"] == SHOWN_TYPE else ()
     return num_unknown + sum(len(message.keys() - MESSAGE_FIELDS) for message in messages)
-
-
-def _is_binary(headers: Headers) -> bool:
-    """Whether the headers say that the attributes are in the headers."""
-    names = [name.lower() for name, _ in headers]
-    if not any(name.startswith("ce_") for name in names):
-        return False
-    content_types = [v or b"" for name, v in headers if name.lower() == "content-type"]
-    return not any(v.lower().startswith(STRUCTURED.encode()) for v in content_types)
-
-
-def structured(value: bytes, headers: Headers) -> bytes:
-    """A Kafka message in structured mode, whichever mode it came in, so that one decoder checks
-    both. Raises BadEvent for headers or data of which none can be made."""
-    if not _is_binary(headers):
-        return value
-    attributes: dict[str, str] = {}
-    content_type = b""
-    for name, raw in headers:
-        attribute = name.lower().removeprefix("ce_")
-        if attribute == name.lower():
-            content_type = (raw or b"") if attribute == "content-type" else content_type
-            continue
-        if attribute in attributes:
-            raise bad_headers(f"saw {seen(name)} twice")
-        if attribute == "data":
-            raise bad_headers("saw 'ce_data', where the value is the data")
-        try:
-            attributes[attribute] = (raw or b"").decode()
-        except UnicodeDecodeError:
-            raise bad_headers(f"saw {seen(name)} that is not UTF-8") from None
-    if content_type:
-        attributes.setdefault("datacontenttype", content_type.decode(errors="replace"))
-    missing = [f"ce_{name}" for name in REQUIRED_ATTRIBUTES if name not in attributes]
-    if missing:
-        raise bad_headers(f"missed {', '.join(missing)}")
-    try:
-        return _ENCODER.encode(attributes | {"data": UNTYPED.decode(value)})
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise bad_event_of(error, value) from None
 
 
 def _shown_data(event: Shown) -> dict[str, object]:

@@ -8,21 +8,29 @@ import re
 from collections.abc import Iterable
 from urllib.parse import unquote_to_bytes
 
-from streams.codec import Headers
+from streams.kafka_binding import Headers, refuse_names_of, says_structured
 
 PREFIX = "ce-"
 ESCAPED = re.compile(r"\\(.)")
 
 
 def kafka_headers(headers: Iterable[tuple[str, str]]) -> Headers:
-    """Give what of these (name, value) pairs tells of an event."""
+    """Give what of these (name, value) pairs tells of an event.
+
+    Raises BadEvent where attributes have the names that they have in Kafka.
+    """
     found: list[tuple[str, bytes | None]] = []
+    others: list[str] = []
     for name, value in headers:
         lower = name.lower()
         if lower == "content-type":
             found.append((lower, value.encode()))
         elif lower.startswith(PREFIX):
             found.append((f"ce_{lower.removeprefix(PREFIX)}", _decoded(value)))
+        else:
+            others.append(lower)
+    if not says_structured(found):
+        refuse_names_of("ce_", others)
     return found
 
 

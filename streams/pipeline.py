@@ -14,11 +14,12 @@ from itertools import compress
 import msgspec
 import numpy as np
 
-from streams.codec import Headers, decode_counting
+from streams.codec import decode_counting
 from streams.config import StreamsConfig
 from streams.dedup import Place, SeenIds, hash_id
 from streams.errors import BadEvent
 from streams.events import DeadLetter, Erasure, Event, GuardVerdict, Reaction, Shown
+from streams.kafka_binding import Headers
 from streams.redaction import redact_shown
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -11,10 +11,11 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError, MessageSizeTooLargeError
 from kafka.producer.future import RecordMetadata
 
-from streams.codec import STRUCTURED_HEADER, encode_checked, key_of, topic_of
+from streams.codec import encode_checked, key_of, topic_of
 from streams.config import RECORD_BYTES_MAX, StreamsConfig
 from streams.errors import BadEvent, Unavailable
 from streams.events import Event
+from streams.kafka_binding import STRUCTURED_HEADER
 from streams.security import client_settings
 from streams.topics import ensure_topics
 

@@ -27,12 +27,6 @@ def bad_event_of(error: Exception, value: bytes) -> BadEvent:
     return BadEvent("malformed_json", f"{_shortened(message)}; saw {seen(value)}")
 
 
-def bad_headers(detail: str) -> BadEvent:
-    """The BadEvent of a binary-mode event whose headers cannot be read."""
-    allowed = "binary mode needs ce_specversion, ce_id, ce_source, ce_type and ce_time, once each"
-    return BadEvent("bad_headers", f"{detail}; {allowed}")
-
-
 def seen(value: str | bytes) -> str:
     """What was seen, quoted, escaped and cut to a length that is fit for a log."""
     head = value[: SEEN_CHARS_MAX + 1]

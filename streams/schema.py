@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
-from streams.codec import STRUCTURED
 from streams.config import StreamsConfig
 from streams.errors import REASONS
+from streams.kafka_binding import STRUCTURED
 from streams.wire import (
     ERASURE_TYPE,
     REACTION_TYPE,

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 
-from streams.codec import STRUCTURED_HEADER
 from streams.config import StreamsConfig
 from streams.errors import Unavailable
+from streams.kafka_binding import STRUCTURED_HEADER
 from streams.producer import Producer, RecordPlace
 from tests.chaos.lines import Line, read_lines
 

@@ -11,8 +11,8 @@ import pytest
 
 from features.config import FeaturesConfig
 from features.store import FactStore
-from streams.codec import STRUCTURED_HEADER
 from streams.config import StreamsConfig
+from streams.kafka_binding import STRUCTURED_HEADER
 from streams.pipeline import Pipeline, Record
 from tests.chaos.judge import judge
 from tests.chaos.malformed import KINDS

@@ -3,13 +3,16 @@
 Method: an API on a broker with faults; every refusal is asked for by a request that earns it.
 """
 
+import base64
+
 import msgspec
 import pytest
 from starlette.testclient import TestClient
 
 from serving.pseudonyms import Pseudonyms
 from streams.codec import encode
-from streams.events import Erasure
+from streams.config import StreamsConfig
+from streams.events import Erasure, Reaction
 from tests.serving.conftest import Place, StartApi
 from tests.serving.fakes import FakeClock
 from tests.streams.test_worker import reaction
@@ -60,6 +63,7 @@ def test_without_an_acknowledgement_there_is_no_202(start: StartApi, live: Place
     assert (response.status_code, response.headers["retry-after"]) == (503, "1")
 
 
+BATCH = {"content-type": "application/cloudevents-batch+json; charset=utf-8"}
 ERASURE = encode(
     Erasure(
         id="x", source="/s", user_id="u", occurred_at=EVENT.occurred_at, known_at=EVENT.known_at
@@ -75,7 +79,11 @@ ERASURE = encode(
         (encode(EVENT).replace(b"love", b"adore"), STRUCTURED, 400, "unknown_signal"),
         (b"{}", {"ce-id": "1"}, 400, "bad_headers"),
         (ERASURE, STRUCTURED, 422, "unsupported_value"),
-        (b"[]", {"content-type": "application/cloudevents-batch+json"}, 422, "unsupported_value"),
+        (b"{}", {"ce_id": "1"}, 400, "bad_headers"),
+        (b"{}", BATCH, 400, "wrong_type"),
+        (b"[" + encode(EVENT) + b",[]]", BATCH, 400, "not_an_object"),
+        (b"[" + encode(EVENT) + b"," + ERASURE + b"]", BATCH, 422, "unsupported_value"),
+        (b"[" + encode(EVENT), BATCH, 400, "malformed_json"),
     ],
 )
 def test_what_is_not_taken_says_why_and_sends_nothing(
@@ -90,3 +98,72 @@ def test_a_key_is_asked_for_where_keys_are_set(start: StartApi):
     api = start(api_keys=("k",))
     response = api.post("/v1/events", content=encode(EVENT), headers=STRUCTURED)
     assert response.status_code == 401
+
+
+def named(number: int) -> Reaction:
+    return msgspec.structs.replace(EVENT, id=f"e-{number}")
+
+
+def test_a_batch_is_202_once_the_broker_has_all_of_it(api: TestClient, live: Place):
+    body = b"[" + b",".join(encode(named(number)) for number in range(300)) + b"]"
+    response = api.post("/v1/events", content=body, headers=BATCH)
+    assert response.status_code == 202
+    assert response.json() == {"ids": [f"e-{number}" for number in range(300)]}
+    assert {reaction.id for reaction in live.producer.reactions} == set(response.json()["ids"])
+    assert api.post("/v1/events", content=b"[]", headers=BATCH).json() == {"ids": []}
+
+
+def test_a_batch_with_a_fault_names_its_place_and_sends_nothing(api: TestClient, live: Place):
+    broken = encode(named(1)).replace(b'"add"', b'"toggle"')
+    body = b"[" + encode(named(0)) + b"," + broken + b"]"
+    problem = api.post("/v1/events", content=body, headers=BATCH).json()
+    assert (problem["code"], problem["param"]) == ("unknown_action", "[1].data.action")
+    assert live.producer.events == []
+
+
+def test_a_batch_that_the_broker_has_in_part_is_no_202(start: StartApi, live: Place):
+    api = start(ack_timeout_s=0.05)
+    live.producer.mode = "silent"
+    body = b"[" + encode(named(0)) + b"]"
+    response = api.post("/v1/events", content=body, headers=BATCH)
+    assert (response.status_code, response.json()["code"]) == (503, "not_recorded")
+    assert "0 of 1" in response.json()["detail"]
+
+
+def test_data_in_base64_is_data(api: TestClient, live: Place):
+    envelope = msgspec.json.decode(encode(EVENT))
+    envelope["data_base64"] = base64.b64encode(msgspec.json.encode(envelope.pop("data"))).decode()
+    assert api.post("/v1/events", json=envelope, headers=STRUCTURED).status_code == 202
+    assert [taken.response_id for taken in live.producer.reactions] == [EVENT.response_id]
+
+
+def test_an_event_that_is_too_large_once_its_user_is_a_pseudonym_is_413(
+    start: StartApi, live: Place
+):
+    limit = len(encode(EVENT)) + 2  # The body is within it; a pseudonym is longer than the id.
+    streams = StreamsConfig(event_bytes_max=limit)
+    api = start(live.room(streams=streams, pseudonyms=Pseudonyms(bytes(32))))
+    response = api.post("/v1/events", content=encode(EVENT), headers=STRUCTURED)
+    assert (response.status_code, response.json()["code"]) == (413, "too_large")
+    assert live.producer.events == []
+
+
+def test_a_fault_names_its_field(api: TestClient):
+    body = encode(EVENT).replace(EVENT.user_id.encode(), b" ")
+    response = api.post("/v1/events", content=body, headers=STRUCTURED)
+    assert (response.status_code, response.json()["param"]) == (400, "data.user_id")
+
+
+def test_a_content_type_may_have_parameters_and_any_case(api: TestClient, live: Place):
+    for number, kind in enumerate(
+        ["Application/CloudEvents+JSON", "application/cloudevents+json;charset=UTF-8"]
+    ):
+        response = api.post(
+            "/v1/events", content=encode(named(number)), headers={"Content-Type": kind}
+        )
+        assert response.status_code == 202
+    data, headers = binary()
+    loud = {name.upper(): value for name, value in headers.items()} | {
+        "CONTENT-TYPE": "application/json; charset=utf-8"
+    }
+    assert api.post("/v1/events", content=data, headers=loud).status_code == 202

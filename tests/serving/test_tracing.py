@@ -23,9 +23,10 @@ from starlette.testclient import TestClient
 from serving.app import Room, create_app
 from serving.doorway import Doorway
 from serving.tracing import TraceRequests
-from streams.codec import STRUCTURED_HEADER, encode, topic_of
+from streams.codec import encode, topic_of
 from streams.config import StreamsConfig
 from streams.events import Event
+from streams.kafka_binding import STRUCTURED_HEADER
 from streams.ledger import Chunk
 from streams.pipeline import Facts, Record
 from streams.producer import RecordPlace

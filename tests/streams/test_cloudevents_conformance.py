@@ -15,8 +15,8 @@ from textwrap import dedent
 import msgspec
 import pytest
 
-from streams.codec import structured
 from streams.http_binding import kafka_headers
+from streams.kafka_binding import structured
 
 FOLDER = Path(os.environ.get("RLUF_CONFORMANCE", "")) / "features"
 FEATURES = [FOLDER / f"{name}-protocol-binding.feature" for name in ("kafka", "http")]

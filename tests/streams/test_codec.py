@@ -11,10 +11,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from streams.codec import STRUCTURED, decode, decode_counting, encode, key_of, topic_of
+from streams.codec import decode, decode_counting, encode, key_of, topic_of
 from streams.config import StreamsConfig
 from streams.errors import REASONS, BadEvent
 from streams.events import Erasure, GuardVerdict, Message, Reaction, Shown
+from streams.kafka_binding import STRUCTURED
 from streams.signals import SIGNALS
 from streams.wire import DATA_TYPES
 from tests.properties import examples

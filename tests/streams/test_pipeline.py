@@ -14,10 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.codec import STRUCTURED_HEADER, encode
+from streams.codec import encode
 from streams.config import LATE_S_MAX, StreamsConfig
 from streams.dedup import hash_id
 from streams.events import Message, Reaction
+from streams.kafka_binding import STRUCTURED_HEADER
 from streams.pipeline import EPOCH, Facts, Pipeline, Record
 from tests.streams.samples import (
     KNOWN_AT,

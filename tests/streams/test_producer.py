@@ -15,10 +15,11 @@ from kafka.future import Future as KafkaFuture
 from kafka.producer.future import RecordMetadata
 
 from streams import producer as module
-from streams.codec import STRUCTURED_HEADER, decode
+from streams.codec import decode
 from streams.config import RECORD_BYTES_MAX, StreamsConfig
 from streams.errors import BadEvent, Unavailable
 from streams.events import new_id
+from streams.kafka_binding import STRUCTURED_HEADER
 from streams.pipeline import Pipeline, Record
 from streams.producer import Producer, RecordPlace
 from tests.streams.samples import KNOWN_AT, KNOWN_AT_MS, erasure, reaction, shown

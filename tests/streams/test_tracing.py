@@ -22,9 +22,10 @@ from rluf.settings import BadSettings, load_settings
 from rluf.wiring import open_spans
 from streams import producer as producer_module
 from streams import spans as spans_module
-from streams.codec import STRUCTURED_HEADER, encode
+from streams.codec import encode
 from streams.config import StreamsConfig
 from streams.events import DeadLetter
+from streams.kafka_binding import STRUCTURED_HEADER
 from streams.ledger import Chunk
 from streams.pipeline import Facts, Pipeline, Record
 from streams.producer import Producer
