@@ -1,9 +1,9 @@
 """The command `rluf`: one verb each for what the platform does.
 
 Exit codes, the same for every verb: 0 done; 1 a fault; 2 wrong usage, settings or input; 3 refused
-(a gate or a verdict says no; nothing was changed); 4 something needed is unavailable (broker,
-database, API); 130 interrupted. With --json the result is one JSON value on standard output, and
-everything else goes to standard error.
+(a gate or a verdict says no; nothing was changed); 4 something needed is unavailable, or
+refuses us (broker, database, API); 130 interrupted. With --json the result is one JSON value on
+standard output, and everything else goes to standard error.
 
 Rooms are imported inside the verbs, so that `rluf --help` answers at once.
 """

@@ -25,7 +25,7 @@ from typing import IO
 from urllib.error import URLError
 from urllib.parse import urlsplit
 
-from rluf.settings import Settings
+from rluf.settings import BadSettings, Settings
 from streams.broker import Broker
 from streams.errors import CannotStart
 
@@ -189,8 +189,17 @@ class Supervisor:
         return f"http://{serving.host}:{serving.port}"
 
     def start(self, *, recipes: Sequence[str] = (), only: Sequence[str] = ALL) -> None:
-        """Bring everything up. Raises AlreadyUp, PortTaken, CannotStart, ChildFailed, BadHome."""
+        """Bring everything up.
+
+        Raises AlreadyUp, PortTaken, CannotStart, ChildFailed, BadHome, BadSettings.
+        """
         home = self.settings.home
+        if not self.brokers and self.settings.streams.security.protocol != "PLAINTEXT":
+            raise BadSettings(
+                f"streams.security.protocol is {self.settings.streams.security.protocol} and"
+                " streams.brokers is empty; the broker that `rluf up` starts speaks plain text to"
+                " this machine alone: name a cluster, or leave streams.security out"
+            )
         self._take_lock(home)
         with _usable(home / "up.json"):
             (home / "up.json").unlink(missing_ok=True)  # What a crash left is not about this one.

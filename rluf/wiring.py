@@ -84,7 +84,16 @@ def open_registry(settings: Settings) -> Registry:
 
 
 def find_brokers(settings: Settings) -> Settings:
-    """Give the settings with brokers: those named, else those of the running `rluf up`."""
+    """Give the settings with brokers: those named, else those of the running `rluf up`.
+
+    Raises BadSettings for files of `streams.security` that cannot be used, and Unavailable.
+    """
+    from streams.security import require_usable
+
+    try:
+        require_usable(settings.streams.security)
+    except ValueError as fault:
+        raise BadSettings(f"streams.security: {fault}") from None
     if settings.streams.brokers:
         return settings
     from rluf.local import is_up, read_state
@@ -181,6 +190,7 @@ def start_api(settings: Settings) -> None:
     from serving.pseudonyms import BadKey, Pseudonyms, make_key
     from serving.server import serve
     from streams.producer import Producer
+    from streams.topics import require_sender_rights
 
     torch.set_num_threads(1)
     try:
@@ -189,8 +199,9 @@ def start_api(settings: Settings) -> None:
         pseudonyms = None if key is None else Pseudonyms(key)
     except BadKey as fault:
         raise BadSettings(str(fault)) from None
-    registry = open_registry(settings)
     producer = Producer(settings.streams)
+    require_sender_rights(settings.streams)
+    registry = open_registry(settings)
     spans = open_spans(settings, "api")
     room = Room(
         config=settings.serving,

@@ -123,7 +123,7 @@ class ServingConfig:
     status_cache_s: float = 2.0
     """How long a computed /v1/status is served again; while it takes longer than a fifth of
     this to compute, it is kept five times as long as it took."""
-    worker_metrics_url: str = ""
+    worker_metrics_url: str = field(default="", repr=False)
     """The worker's /metrics, such as http://127.0.0.1:9101/metrics; the page then shows how far it
     is behind and what it dropped as duplicates. Empty: the page goes without."""
     history_max: int = 20

@@ -42,5 +42,10 @@ class Unavailable(Exception):
     """Something outside is down or full for now: retry later and do not commit."""
 
 
+class Refused(Unavailable):
+    """It answers and will not have us as we are (TLS, password, rights): trying again is no use
+    before somebody has changed a setting, there or here; the text says which."""
+
+
 class CannotStart(Exception):
     """Our own broker cannot be started; the text says what is missing and what to do about it."""

@@ -16,6 +16,8 @@ from kafka.errors import KafkaError, OffsetOutOfRangeError
 from streams.config import RECORD_BYTES_MAX, StreamsConfig
 from streams.errors import Unavailable
 from streams.pipeline import Record
+from streams.reach import require_reachable
+from streams.rights import refusal_of
 from streams.security import client_settings
 from streams.topics import REQUEST_TIMEOUT_MS, Offsets, extents
 
@@ -203,6 +205,7 @@ def _offsets_at(consumer: KafkaConsumer, start: datetime, until: Offsets) -> Off
 @contextmanager
 def _consumer(config: StreamsConfig) -> Iterator[KafkaConsumer]:
     """A consumer without a group; Kafka's errors become Unavailable."""
+    require_reachable(config, wait_s=REQUEST_TIMEOUT_MS / 1000)
     try:
         with closing(
             KafkaConsumer(
@@ -219,7 +222,8 @@ def _consumer(config: StreamsConfig) -> Iterator[KafkaConsumer]:
         ) as consumer:
             yield consumer
     except KafkaError as error:
-        raise Unavailable(f"Kafka at {config.brokers}: {error!r}") from error
+        refusal = refusal_of(error, config)
+        raise refusal or Unavailable(f"Kafka at {config.brokers}: {error!r}") from error
 
 
 def _is_whole(text: str) -> bool:

@@ -16,6 +16,7 @@ from streams.config import RECORD_BYTES_MAX, StreamsConfig
 from streams.errors import BadEvent, Unavailable
 from streams.events import Event
 from streams.kafka_binding import STRUCTURED_HEADER
+from streams.rights import refusal_of
 from streams.security import client_settings
 from streams.topics import ensure_topics
 
@@ -78,7 +79,8 @@ class Producer:
             for topic in config.topics:
                 self._kafka.partitions_for(topic)  # Asks once, so that no send has to wait.
         except KafkaError as error:
-            raise Unavailable(f"Kafka at {config.brokers}: {error!r}") from error
+            refusal = refusal_of(error, config)
+            raise refusal or Unavailable(f"Kafka at {config.brokers}: {error!r}") from error
 
     def send(self, event: Event, headers: Sequence[tuple[str, bytes]] = ()) -> Future[RecordPlace]:
         """Send one event to its topic, `headers` after our own; the log's clock stamps it.
@@ -119,7 +121,7 @@ class Producer:
 
         def fail(error: BaseException) -> None:
             self._release(size)
-            future.set_exception(_our_fault(error))
+            future.set_exception(self._our_fault(error))
 
         try:
             sent = self._kafka.send(
@@ -127,7 +129,7 @@ class Producer:
             )
         except KafkaError as error:
             self._release(size)
-            raise _our_fault(error) from error
+            raise self._our_fault(error) from error
         sent.add_callback(settle)
         sent.add_errback(fail)
         return future
@@ -161,9 +163,10 @@ class Producer:
         with self._lock:
             self._pending_bytes -= size
 
-
-def _our_fault(error: BaseException) -> BadEvent | Unavailable:
-    """What a fault of Kafka's means to the one who sent."""
-    if isinstance(error, MessageSizeTooLargeError):
-        return BadEvent("too_large", f"Kafka takes records up to {RECORD_BYTES_MAX} bytes: {error}")
-    return Unavailable(repr(error))
+    def _our_fault(self, error: BaseException) -> BadEvent | Unavailable:
+        """What a fault of Kafka's means to the one who sent."""
+        if isinstance(error, MessageSizeTooLargeError):
+            return BadEvent(
+                "too_large", f"Kafka takes records up to {RECORD_BYTES_MAX} bytes: {error}"
+            )
+        return refusal_of(error, self._config) or Unavailable(repr(error))

@@ -6,24 +6,31 @@ what was committed of the old one says nothing about the records in the new one.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TypedDict
+from typing import TypedDict, TypeVar
 
 from kafka import KafkaAdminClient, TopicPartition
 from kafka.errors import (
+    ClusterAuthorizationFailedError,
     CoordinatorLoadInProgressError,
     CoordinatorNotAvailableError,
     KafkaError,
     NotCoordinatorError,
     TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
 )
 from kafka.protocol.consumer import IsolationLevel, OffsetSpec
 
 from streams.config import RECORD_BYTES_MAX, StreamsConfig
 from streams.errors import Unavailable
+from streams.reach import require_reachable
+from streams.rights import lacks, refusal_of, require_group, require_rights
 from streams.security import client_settings
 from streams.standing import Extent, Place, Standing
+
+T = TypeVar("T")
 
 REQUEST_TIMEOUT_MS = 10_000
 COORDINATOR_WAIT_S = 10.0
@@ -46,6 +53,7 @@ class _Partition(TypedDict):
 class _Topic(TypedDict):
     """What Kafka tells of a topic, as much of it as we need."""
 
+    error_code: int
     name: str
     topic_id: str | None
     partitions: list[_Partition]
@@ -72,7 +80,8 @@ def ensure_topics(config: StreamsConfig) -> list[str]:
     Existing topics are left as they are. Raises Unavailable.
     """
     with _admin(config) as admin:
-        missing = [name for name in config.topics if name not in set(admin.list_topics())]
+        there = {topic["name"] for topic in _described(admin, config, config.topics)}
+        missing = [name for name in config.topics if name not in there]
         if not missing:
             return []
         wanted = {
@@ -86,6 +95,8 @@ def ensure_topics(config: StreamsConfig) -> list[str]:
         answer = admin.create_topics(wanted, raise_errors=False)
         for topic in answer["topics"]:
             code = topic["error_code"]
+            if code in (TopicAuthorizationFailedError.errno, ClusterAuthorizationFailedError.errno):
+                raise lacks(config, "Create", f"topic {topic['name']}, which does not exist")
             if code not in (0, TopicAlreadyExistsError.errno):
                 raise Unavailable(f"cannot create topic {topic['name']}: {topic['error_message']}")
         admin.wait_for_topics(list(config.topics))
@@ -111,7 +122,7 @@ def extents(config: StreamsConfig, topics: Sequence[str] | None = None) -> dict[
     """
     with _admin(config) as admin:
         names = config.event_topics if topics is None else topics
-        return _extents(admin, _described(admin, names))
+        return _extents(admin, _described(admin, config, names))
 
 
 def topic_ids(config: StreamsConfig) -> dict[str, str]:
@@ -120,14 +131,14 @@ def topic_ids(config: StreamsConfig) -> dict[str, str]:
     Raises Unavailable.
     """
     with _admin(config) as admin:
-        return _ids(_described(admin, config.event_topics))
+        return _ids(_described(admin, config, config.event_topics))
 
 
 def committed_offsets(config: StreamsConfig) -> Offsets:
     """Up to where the workers have made durable what the log holds; no entry where they have not
     committed yet, or not since the topic was made again. Raises Unavailable."""
     with _admin(config) as admin:
-        return _committed(admin, config.group, _ids(_described(admin, config.event_topics)))
+        return _committed(admin, config.group, _ids(_described(admin, config, config.event_topics)))
 
 
 def standings(config: StreamsConfig) -> dict[Place, Standing]:
@@ -136,7 +147,7 @@ def standings(config: StreamsConfig) -> dict[Place, Standing]:
     Nothing counts as committed where a topic was deleted and made again since. Raises Unavailable.
     """
     with _admin(config) as admin:
-        topics = _described(admin, config.event_topics)
+        topics = _described(admin, config, config.event_topics)
         committed = _committed(admin, config.group, _ids(topics))
         found = _extents(admin, topics)  # Later: no commit of before lies beyond its end.
     return {
@@ -153,11 +164,33 @@ def lag(config: StreamsConfig) -> Offsets:
     return {place: standing.lag for place, standing in standings(config).items()}
 
 
-def _described(admin: KafkaAdminClient, names: Sequence[str]) -> list[_Topic]:
-    """What Kafka tells of those topics that exist."""
-    existing = set(admin.list_topics())
-    wanted = [name for name in names if name in existing]
-    return list(admin.describe_topics(wanted)) if wanted else []
+def require_worker_rights(config: StreamsConfig) -> None:
+    """Raises Refused for the first right that a worker lacks, and Unavailable."""
+    with _admin(config) as admin:
+        require_rights(
+            admin,
+            config,
+            reads=config.event_topics,
+            writes=(config.dead_letters_topic, config.verdicts_topic),
+        )
+        _once_coordinated(lambda: require_group(admin, config))
+
+
+def require_sender_rights(config: StreamsConfig) -> None:
+    """Raises Refused for the first right that whoever sends events lacks, and Unavailable."""
+    with _admin(config) as admin:
+        require_rights(admin, config, reads=(), writes=config.event_topics)
+
+
+def _described(
+    admin: KafkaAdminClient, config: StreamsConfig, names: Sequence[str]
+) -> list[_Topic]:
+    """What Kafka tells of those topics that exist. Raises Refused where it may not tell us."""
+    found: list[_Topic] = admin.describe_topics(list(names)) if names else []
+    for topic in found:
+        if topic["error_code"] == TopicAuthorizationFailedError.errno:
+            raise lacks(config, "Describe", f"topic {topic['name']}")
+    return [each for each in found if each["error_code"] != UnknownTopicOrPartitionError.errno]
 
 
 def _ids(topics: Iterable[_Topic]) -> dict[str, str]:
@@ -188,26 +221,31 @@ def _extents(admin: KafkaAdminClient, topics: Iterable[_Topic]) -> dict[Place, E
 
 def _committed(admin: KafkaAdminClient, group: str, ids: Mapping[str, str]) -> Offsets:
     """What is committed, but for what is of another topic than the one that bears the name now."""
+    found = _once_coordinated(lambda: admin.list_group_offsets(group)[group])
+    return {
+        (place.topic, place.partition): at.offset
+        for place, at in found.items()
+        if at.offset >= 0
+        and not (place.topic in ids and is_of_another_topic(at.metadata, ids[place.topic]))
+    }
+
+
+def _once_coordinated(ask: Callable[[], T]) -> T:
+    """What `ask` gives, as soon as the cluster has somebody who knows of groups."""
     deadline = time.monotonic() + COORDINATOR_WAIT_S
     while True:
         try:
-            found = admin.list_group_offsets(group)[group]
+            return ask()
         except NOT_YET:
             if time.monotonic() > deadline:
                 raise
             time.sleep(COORDINATOR_PAUSE_S)
-        else:
-            return {
-                (place.topic, place.partition): at.offset
-                for place, at in found.items()
-                if at.offset >= 0
-                and not (place.topic in ids and is_of_another_topic(at.metadata, ids[place.topic]))
-            }
 
 
 @contextmanager
 def _admin(config: StreamsConfig) -> Iterator[KafkaAdminClient]:
     """A client for one errand; Kafka's errors become Unavailable."""
+    require_reachable(config, wait_s=REQUEST_TIMEOUT_MS / 1000)
     try:
         admin = KafkaAdminClient(
             bootstrap_servers=config.brokers.split(","),
@@ -220,4 +258,5 @@ def _admin(config: StreamsConfig) -> Iterator[KafkaAdminClient]:
         finally:
             admin.close()
     except KafkaError as error:
-        raise Unavailable(f"Kafka at {config.brokers}: {error!r}") from error
+        refusal = refusal_of(error, config)
+        raise refusal or Unavailable(f"Kafka at {config.brokers}: {error!r}") from error

@@ -25,12 +25,12 @@ from streams import meters
 from streams.agents import make_app
 from streams.config import StreamsConfig
 from streams.dead_letters import send_dead_letters
-from streams.errors import Unavailable
+from streams.errors import Refused, Unavailable
 from streams.events import GuardVerdict
 from streams.pipeline import Facts
 from streams.producer import Producer
 from streams.remade import watch_topics
-from streams.topics import ensure_topics, topic_ids
+from streams.topics import ensure_topics, require_worker_rights, topic_ids
 from streams.watchdog import Watchdog, standings
 from streams.writer import Trace, Writer
 
@@ -187,7 +187,10 @@ class Worker:
         while not self._stopping.is_set():
             try:
                 await asyncio.to_thread(ensure_topics, self._config)
+                await asyncio.to_thread(require_worker_rights, self._config)
                 ids = await asyncio.to_thread(topic_ids, self._config)
+            except Refused:
+                raise
             except Unavailable as error:
                 logger.warning("broker unavailable, waiting", extra={"cause": str(error)})
                 with suppress(TimeoutError):

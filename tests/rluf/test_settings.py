@@ -3,19 +3,28 @@
 Method: small recipes in a temporary folder and an environment passed as a plain dict.
 """
 
+import dataclasses
+import json
+import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
 from rluf.settings import (
     BadSettings,
+    Settings,
+    as_toml,
     find_recipe,
     load_recipe_over,
     load_settings,
     plain,
     settings_hash,
+    shown,
 )
+from streams.secret import is_secret
 
 
 def write(folder: Path, text: str) -> Path:
@@ -111,3 +120,76 @@ def test_a_time_is_read_as_everywhere_and_nothing_else_is_one():
     for wrong in ("1700000000", "2020-01-01", "yesterday"):
         with pytest.raises(BadSettings, match=r"streams\.oldest.*RFC 3339"):
             load_settings((), {"RLUF_STREAMS__OLDEST": wrong})
+
+
+SECRETS = {
+    "RLUF_STREAMS__SECURITY__PROTOCOL": "SASL_SSL",
+    "RLUF_STREAMS__SECURITY__MECHANISM": "PLAIN",
+    "RLUF_STREAMS__SECURITY__USERNAME": "alice",
+    "RLUF_STREAMS__SECURITY__PASSWORD": '{"s3cret"',
+    "RLUF_STREAMS__SECURITY__CERT_FILE": "cert.pem",
+    "RLUF_STREAMS__SECURITY__KEY_PASSWORD": "s3cret",
+    "RLUF_SERVING__API_KEYS": '["s3cret-1", "s3cret-2"]',
+    "RLUF_SERVING__ADMIN_KEYS": '["s3cret"]',
+    "RLUF_MODELS__REGISTRY_URL": "postgresql+psycopg://rluf:s3cret@at@db/rluf?sslpassword=s3cret",
+    "RLUF_TRACING__ENDPOINT": "https://me:s3cret@collector/v1/traces",
+    "RLUF_SERVING__WORKER_METRICS_URL": "http://me:s3cret@127.0.0.1:9101/metrics?token=s3cret",
+}
+
+
+def test_no_secret_is_ever_shown():
+    settings = load_settings([], SECRETS)
+    assert settings.streams.security.password == '{"s3cret"'
+    text = as_toml(settings, {})
+    for told in (text, json.dumps(shown(settings)), repr(settings)):
+        assert "s3cret" not in told
+    assert 'password = "***"' in text
+    assert 'api_keys = ["***", "***"]' in text
+    assert 'registry_url = "postgresql+psycopg://rluf:***@db/rluf?sslpassword=***"' in text
+    assert load_recipe_over(settings, "moderate").streams.security == settings.streams.security
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"RLUF_SERVING__API_KEYS": "s3cret"},
+        {"RLUF_SERVING__ADMIN_KEYS": "[s3cret"},
+        {"RLUF_SERVING": "s3cret"},
+        {"RLUF_STREAMS__SECURITY": "s3cret"},
+        {"RLUF_STREAMS__SECURITY__MECHANISM": "NTLM"},
+        {"RLUF_STREAMS__SECURITY__PASSWORD_FILE": "f"},
+        {"RLUF_STREAMS__SECURITY__CHECK_HOSTNAME": "perhaps"},
+        {"RLUF_STREAMS__PARTITIONS": "0"},
+        {"RLUF_TRACING__ENDPOINT": "ftp://me:s3cret@collector"},
+    ],
+)
+def test_what_is_refused_is_refused_without_the_secrets_beside_it(wrong):
+    with pytest.raises(BadSettings) as refusal:
+        load_settings([], SECRETS | wrong)
+    assert "s3cret" not in str(refusal.value)
+
+
+def test_every_setting_that_sounds_like_a_secret_is_marked_as_one():
+    """A new one is easily forgotten; those that are no secrets are files, or numbers of tokens."""
+
+    def walk(kind: type, path: str) -> Iterator[str]:
+        hints = get_type_hints(kind)
+        for each in dataclasses.fields(kind):
+            full = f"{path}{each.name}"
+            if dataclasses.is_dataclass(hints[each.name]):
+                yield from walk(hints[each.name], f"{full}.")
+            elif hints[each.name] in (str, tuple[str, ...]) and not full.endswith("_file"):
+                is_told = not is_secret(each) and each.repr
+                if is_told and re.search("password|secret|token|_key|keys$|url$", full):
+                    yield full
+
+    assert set(walk(Settings, "")) == {"serving.pseudonym_key"}  # The path of a file.
+
+
+def test_a_prefix_goes_before_the_names_of_topics_and_group_once():
+    settings = load_settings([], {"RLUF_STREAMS__PREFIX": "acme."})
+    assert settings.streams.shown_topic == "acme.rluf.shown.v1"
+    assert settings.streams.group == "acme.rluf-worker"
+    assert load_recipe_over(settings, "moderate").streams == settings.streams
+    with pytest.raises(BadSettings, match="shown_topic is 'a b"):
+        load_settings([], {"RLUF_STREAMS__PREFIX": "a b"})

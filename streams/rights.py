@@ -1,0 +1,82 @@
+"""What we may do in the cluster, asked for before it is needed (KIP-430), so that whoever has to
+grant a right is told which one, on what, and to whom.
+
+A cluster without an authorizer grants everything; a broker before Kafka 2.3 does not say, and then
+the first refusal does.
+"""
+
+from collections.abc import Sequence
+
+from kafka import KafkaAdminClient
+from kafka.errors import (
+    AuthorizationError,
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailedError,
+)
+
+from streams.config import StreamsConfig
+from streams.errors import Refused
+
+Told = Sequence[str] | None
+"""Names of what we may do, as Kafka writes them; nothing: the broker does not say."""
+
+
+def is_granted(told: Told, right: str) -> bool:
+    """Whether a right is among these, as far as the broker tells."""
+    return not told or right.upper() in told
+
+
+def lacks(config: StreamsConfig, right: str, what: str) -> Refused:
+    """The refusal that names who lacks which right on what."""
+    return Refused(
+        f"Kafka at {config.brokers}: {config.security.who} lacks the right {right} on {what};"
+        " grant it with kafka-acls"
+    )
+
+
+def require_rights(
+    admin: KafkaAdminClient, config: StreamsConfig, *, reads: Sequence[str], writes: Sequence[str]
+) -> None:
+    """Raises Refused for the first right that is missing on these topics."""
+    for topic in admin.describe_topics(sorted({*reads, *writes})):
+        name, told = topic["name"], topic.get("authorized_operations")
+        if topic["error_code"] == TopicAuthorizationFailedError.errno:
+            raise lacks(config, "Describe", f"topic {name}")
+        if name in reads and not is_granted(told, "Read"):
+            raise lacks(config, "Read", f"topic {name}")
+        if name in writes and not is_granted(told, "Write"):
+            raise lacks(config, "Write", f"topic {name}")
+
+
+def require_group(admin: KafkaAdminClient, config: StreamsConfig) -> None:
+    """Raises Refused where we may not read as a member of the workers' group."""
+    try:
+        group = admin.describe_groups([config.group])[config.group]
+    except GroupAuthorizationFailedError:
+        raise lacks(config, "Read", f"group {config.group}") from None
+    is_refused = GroupAuthorizationFailedError.__name__ in (group["error"] or "")
+    if is_refused or not is_granted(group.get("authorized_operations"), "Read"):
+        raise lacks(config, "Read", f"group {config.group}")
+
+
+def refusal_of(error: BaseException, config: StreamsConfig) -> Refused | None:
+    """What a fault of Kafka's says of our rights; None where it is another one."""
+    # kafka-python wraps the refusal of a producer's id in an error that only its text tells apart.
+    is_of_cluster = ClusterAuthorizationFailedError.__name__ in repr(error)
+    if not isinstance(error, AuthorizationError) and not is_of_cluster:
+        return None
+    if is_of_cluster:
+        what = "Write on the topics that it sends to, or IdempotentWrite on the cluster"
+    elif isinstance(error, TopicAuthorizationFailedError):
+        what = f"a right on a topic ({error})"
+    elif isinstance(error, GroupAuthorizationFailedError):
+        what = f"the right Read on group {config.group}"
+    elif isinstance(error, TransactionalIdAuthorizationFailedError):
+        what = f"a right on a transactional id ({error})"
+    else:
+        what = f"a right ({error})"
+    return Refused(
+        f"Kafka at {config.brokers}: {config.security.who} lacks {what}; grant it with kafka-acls"
+    )
