@@ -237,7 +237,7 @@ def _read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
             leaf = leaf[part]
         leaf[path[-1]] = environment[variable]
         _refuse_unknown(Settings, branch, where=f"environment variable {variable}")
-        leaf[path[-1]] = _parse(environment[variable], _kind_of(path), variable)
+        leaf[path[-1]] = _parse(environment[variable], path, variable)
         _merge(tree, branch)
     return tree
 
@@ -250,13 +250,16 @@ def _kind_of(path: Sequence[str]) -> object:
     return kind
 
 
-def _parse(text: str, kind: object, variable: str) -> Any:
+def _parse(text: str, path: Sequence[str], variable: str) -> Any:
     """Read lists and tables of an environment variable as JSON; leave the rest to the type."""
-    if kind is not str and text.startswith(("[", "{")):  # A password may begin with a brace.
+    # A password may begin with a brace.
+    if _kind_of(path) is not str and text.startswith(("[", "{")):
         try:
             return json.loads(text)
         except json.JSONDecodeError as error:
-            raise BadSettings(f"{variable} begins like JSON but is not: {error}") from None
+            raise BadSettings(
+                f"{variable} begins like JSON but is not: {error}{_seen(path, text)}"
+            ) from None
     return text
 
 

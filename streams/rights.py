@@ -8,13 +8,7 @@ the first refusal does.
 from collections.abc import Sequence
 
 from kafka import KafkaAdminClient
-from kafka.errors import (
-    AuthorizationError,
-    ClusterAuthorizationFailedError,
-    GroupAuthorizationFailedError,
-    TopicAuthorizationFailedError,
-    TransactionalIdAuthorizationFailedError,
-)
+from kafka.errors import GroupAuthorizationFailedError, TopicAuthorizationFailedError
 
 from streams.config import StreamsConfig
 from streams.errors import Refused
@@ -61,22 +55,26 @@ def require_group(admin: KafkaAdminClient, config: StreamsConfig) -> None:
         raise lacks(config, "Read", f"group {config.group}")
 
 
+REFUSALS = {
+    "TopicAuthorizationFailedError": "a right on a topic",
+    "GroupAuthorizationFailedError": "the right Read on the group of the workers",
+    "ClusterAuthorizationFailedError": (
+        "the right Write on the topics that it sends to, or IdempotentWrite on the cluster"
+    ),
+}
+"""What each refusal of Kafka's says of our rights, by the name that it has in both libraries."""
+
+
 def refusal_of(error: BaseException, config: StreamsConfig) -> Refused | None:
-    """What a fault of Kafka's says of our rights; None where it is another one."""
-    # kafka-python wraps the refusal of a producer's id in an error that only its text tells apart.
-    is_of_cluster = ClusterAuthorizationFailedError.__name__ in repr(error)
-    if not isinstance(error, AuthorizationError) and not is_of_cluster:
+    """What a fault of Kafka's says of our rights; None where it is another one.
+
+    Told apart by the names in its text: kafka-python wraps some in errors of no kind.
+    """
+    told = repr(error)
+    what = next((what for name, what in REFUSALS.items() if name in told), None)
+    if what is None:
         return None
-    if is_of_cluster:
-        what = "Write on the topics that it sends to, or IdempotentWrite on the cluster"
-    elif isinstance(error, TopicAuthorizationFailedError):
-        what = f"a right on a topic ({error})"
-    elif isinstance(error, GroupAuthorizationFailedError):
-        what = f"the right Read on group {config.group}"
-    elif isinstance(error, TransactionalIdAuthorizationFailedError):
-        what = f"a right on a transactional id ({error})"
-    else:
-        what = f"a right ({error})"
     return Refused(
-        f"Kafka at {config.brokers}: {config.security.who} lacks {what}; grant it with kafka-acls"
+        f"Kafka at {config.brokers}: {config.security.who} lacks {what} ({error});"
+        " grant it with kafka-acls"
     )

@@ -30,6 +30,7 @@ from streams.events import GuardVerdict
 from streams.pipeline import Facts
 from streams.producer import Producer
 from streams.remade import watch_topics
+from streams.rights import refusal_of
 from streams.topics import ensure_topics, require_worker_rights, topic_ids
 from streams.watchdog import Watchdog, standings
 from streams.writer import Trace, Writer
@@ -207,7 +208,8 @@ class Worker:
         if self._ready_file is not None:
             _write_whole(self._ready_file, f"{os.getpid()}\n")
         await self._app.wait_until_stopped()
-        raise self._app.crash_reason or RuntimeError("Faust stopped without being told to")
+        reason = self._app.crash_reason or RuntimeError("Faust stopped without being told to")
+        raise refusal_of(reason, self._config) or reason
 
     async def _drain(self) -> None:
         """Write and commit what is read, and read no more."""
