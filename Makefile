@@ -14,7 +14,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long check format up bench-streams bench chaos fuzz suites screenshots clean
+.PHONY: help setup transformers4 demo test test-long check format up bench-streams bench chaos fuzz suites screenshots clean
 
 help: ## Show these verbs
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -24,6 +24,9 @@ setup: $(STAMP) ## Make .venv with the pinned dependencies
 $(STAMP): pyproject.toml constraints.txt scripts/setup.sh
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" DISK_NEEDED_MB="$(DISK_NEEDED_MB)" sh scripts/setup.sh
 	@touch "$(STAMP)"
+
+transformers4: ## Make .venv-transformers4, in which tests load our models as transformers 4 does
+	@python3 -m venv .venv-transformers4 && .venv-transformers4/bin/pip install -q "transformers==4.57.*" torch
 
 demo: $(STAMP) ## Run the whole loop once against simulated users and write runs/demo/report.html
 	@HF_HUB_OFFLINE=1 $(BIN)/python -m rluf demo

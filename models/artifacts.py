@@ -69,11 +69,8 @@ def store_artifact(root: Path, model: str, source_dir: Path) -> Artifact:
     The same bytes stored again, by anyone and at the same time, give the same artifact; a stored
     copy found damaged is replaced. Raises ValueError for a bad model name and as hash_directory.
     """
-    check_model_name(model)
     shelf = root / "artifacts" / model
-    shelf.mkdir(parents=True, exist_ok=True)
-    _sweep(shelf)
-    incoming = shelf / f"{INCOMING}{uuid.uuid4().hex}"
+    incoming = new_draft(root, model)
     try:
         _copy(source_dir, incoming)
         found = hash_directory(incoming)
@@ -84,6 +81,19 @@ def store_artifact(root: Path, model: str, source_dir: Path) -> Artifact:
     for folder in (shelf, shelf.parent, root):
         _fsync(folder)
     return Artifact(hash=found, path=final)
+
+
+def new_draft(root: Path, model: str) -> Path:
+    """Name a folder, not made yet, in which an artifact may be put together.
+
+    What a killed process left of its own is removed here a day later, whoever comes. Raises
+    ValueError for a bad model name.
+    """
+    check_model_name(model)
+    shelf = root / "artifacts" / model
+    shelf.mkdir(parents=True, exist_ok=True)
+    _sweep(shelf)
+    return shelf / f"{INCOMING}{uuid.uuid4().hex}"
 
 
 def verify_artifact(path: Path, expected: str) -> Path:

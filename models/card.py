@@ -17,7 +17,12 @@ class ModelCardFacts:
     summary: str
     """What the model is for and what it must not be used for, in a few sentences."""
     base_model: str
-    """Name of the model that it started from; a folder is given by its last part only."""
+    """Name of the model that it started from, on a hub where it is known; a folder is given by its
+    last part only. Empty for a model trained from nothing."""
+    relation: str = "finetune"
+    """The Hub's word for what it is to its base; empty for a copy."""
+    parent: str = ""
+    """The version that it was refreshed from, as chat@3."""
     pipeline_tag: str
     """The Hub's task: "text-classification" of reward models, "text-generation" of policies."""
     tags: tuple[str, ...] = ()
@@ -37,14 +42,16 @@ def render_card(facts: ModelCardFacts) -> str:
     data = ModelCardData(
         language=facts.language,
         license=facts.license,
-        base_model=facts.base_model,
-        base_model_relation="finetune",
+        base_model=facts.base_model or None,
+        base_model_relation=(facts.relation or None) if facts.base_model else None,
         library_name="transformers",
         pipeline_tag=facts.pipeline_tag,
         tags=list(facts.tags),
         metrics=sorted(facts.measures),
     )
     sections = [f"---\n{data.to_yaml()}\n---", f"# {facts.title}", facts.summary]
+    if facts.parent:
+        sections.append(f"Refreshed from `{facts.parent}`.")
     if facts.snapshot_hash:
         sections.append(f"Fitted on snapshot `{facts.snapshot_hash}`.")
     if facts.measures:

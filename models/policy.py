@@ -24,6 +24,7 @@ from transformers import (
 
 from models.card import ModelCardFacts, write_card
 from models.chat import Chat
+from models.published import make_portable
 from models.sampling import (
     Dials,
     Drawn,
@@ -94,11 +95,16 @@ class Policy:
 
     @classmethod
     def from_pretrained(cls, name_or_path: str | Path, *, device: str = "cpu") -> "Policy":
-        """Loads a directory or a hub name; on the CPU in float32 (bfloat16 is slow there)."""
+        """Loads a directory or a hub name; on the CPU in float32 (bfloat16 is slow there).
+
+        Code that a model brings along is never run: where it needs some, ValueError says so.
+        """
         source = str(name_or_path)
         dtype = torch.float32 if device == "cpu" else "auto"
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(source, dtype=dtype)
-        tokenizer = AutoTokenizer.from_pretrained(source)
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            source, dtype=dtype, trust_remote_code=False
+        )
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
         model.requires_grad_(False)  # from_pretrained has already set it to evaluation.
         torch.nn.Module.to(model, device)
         return cls(model, tokenizer, source)
@@ -236,6 +242,7 @@ class Policy:
         path.mkdir(parents=True, exist_ok=True)
         self.model.save_pretrained(path)
         self.tokenizer.save_pretrained(path)
+        make_portable(path)
         write_card(card, path)
 
     def _prompt_ids(self, chat: Chat, room: int) -> list[int]:

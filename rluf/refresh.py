@@ -263,6 +263,7 @@ class _Turn:
                 "prompts": prompts,
                 "rewards": {name: rewards[name].path for name in TRAINING_REWARDS},
                 "config": config,
+                "parent": production.ref,
             },
             key={
                 "policy": production.artifact_hash,

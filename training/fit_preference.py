@@ -33,7 +33,7 @@ from models.bert import attend_evenly, is_splittable
 from models.calibration import Calibration
 from models.card import ModelCardFacts
 from models.chat import Chat, chat_of
-from models.reward import RewardModel, base_name
+from models.reward import RewardModel, base_license, base_name
 from training.config import PreferenceConfig, layers_kept
 from training.optimizer import head_optimizer
 from training.probe import start_from_nothing
@@ -263,6 +263,7 @@ def _card(report: PreferenceReport, config: PreferenceConfig) -> ModelCardFacts:
             "differences between replies to one prompt mean anything; there is no zero."
         ),
         base_model=base_name(config.base),
+        license=base_license(config.base),
         pipeline_tag="text-classification",
         tags=("trl", "reward-trainer", "reward-model"),
         measures={"accuracy": report.accuracy, "longer_accuracy": report.longer_accuracy},

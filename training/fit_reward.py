@@ -23,7 +23,7 @@ from torch import Tensor
 from models.bert import attend_evenly, is_splittable
 from models.card import ModelCardFacts
 from models.chat import Chat, chat_of, split_reply
-from models.reward import RewardModel, base_name
+from models.reward import RewardModel, base_license, base_name
 from training.config import RewardConfig, layers_kept
 from training.examples import Examples, ExampleSource, read_examples
 from training.label_loss import label_loss, natural_logit
@@ -319,6 +319,7 @@ def _card(report: RewardReport, config: RewardConfig) -> ModelCardFacts:
             f"optimise against it only under constraints."
         ),
         base_model=base_name(config.base),
+        license=base_license(config.base),
         pipeline_tag="text-classification",
         tags=("reward-model", "text-classification"),
         snapshot_hash=report.snapshot_hash,

@@ -10,8 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from models.card import ModelCardFacts, write_card
 from models.chat import Chat
 from models.policy import Policy
+from models.published import origin_of
 from training.algorithms import ALGORITHMS
 from training.algorithms.base import Checkpoint, Improvement, Step, Task
 from training.config import PolicyConfig
@@ -70,12 +72,14 @@ def improve_policy(
     out: Path,
     *,
     on_progress: Callable[[str, int, int], None],
+    parent: str = "",
     safety_threshold: float | None = None,
 ) -> PolicyReport:
     """Runs one recipe on production's folder, writing checkpoints and report.json under `out`.
 
     `scorers` are reward models by objective (`RewardModel.calibrated_logits` of "love",
-    "helpfulness" and "safety"); `safety_threshold` is the least safe logit. Repeated prompts count
+    "helpfulness" and "safety"); `safety_threshold` is the least safe logit; `parent` is what the
+    cards call the policy where its own names no model that it came from. Repeated prompts count
     once. Raises ValueError for unknown names, missing reward models and no prompts.
     """
     if config.algorithm not in ALGORITHMS:
@@ -107,6 +111,8 @@ def improve_policy(
             on_progress=on_progress,
         )
     )
+    for checkpoint in improvement.checkpoints:
+        write_card(_card(policy, parent, config, checkpoint), checkpoint.path)
     report = _report_of(improvement, config, len(chosen))
     (out / REPORT_FILE).write_text(json.dumps(report.to_json(), indent=1), encoding="utf-8")
     logger.info(
@@ -151,6 +157,27 @@ def _sample_reference(
             row.append(reply.text)
     on_progress("sample reference", config.reference_replies, config.reference_replies)
     return Reference(prompts=prompts, replies=replies)
+
+
+def _card(
+    policy: Path, parent: str, config: PolicyConfig, checkpoint: Checkpoint
+) -> ModelCardFacts:
+    origin = origin_of(policy)
+    is_known = origin.base_model != policy.resolve().name
+    return ModelCardFacts(
+        title=f"Policy: {config.algorithm}, step {checkpoint.step}",
+        summary=(
+            "A policy refreshed by the reactions of live users, against rewards and judges. "
+            "Whether it may go before users its verdicts in the registry say, not this card."
+        ),
+        base_model=origin.base_model if is_known else parent,
+        parent=parent,
+        pipeline_tag="text-generation",
+        tags=("trl", config.algorithm),
+        license=origin.license,
+        language=origin.language,
+        dials=asdict(config),
+    )
 
 
 def _report_of(improvement: Improvement, config: PolicyConfig, num_prompts: int) -> PolicyReport:

@@ -29,6 +29,7 @@ from trl import RLOOConfig, RLOOTrainer
 
 from models.chat import Chat
 from models.policy import Policy
+from models.published import make_portable
 from models.sampling import Dials
 from models.tokens import ChatTokenizer
 from training.algorithms.base import Checkpoint, Improvement, Step, Task
@@ -202,6 +203,8 @@ class Crpg:
     def improve(self, task: Task) -> Improvement:
         """Runs RLOO on R̃, keeping a checkpoint every few steps and stopping on the two rules."""
         tokenizer = AutoTokenizer.from_pretrained(str(task.policy), padding_side="left")
+        if tokenizer.chat_template is None:
+            tokenizer.chat_template = ChatTokenizer(tokenizer).plain_template()
         trainer = CrpgTrainer(
             mixture=task.mixture,
             config=task.config,
@@ -262,6 +265,7 @@ class Rules(TrainerCallback):
         path = self.task.out / f"step-{step:04d}"
         self.trainer.model.save_pretrained(path)
         self.trainer.processing_class.save_pretrained(path)
+        make_portable(path)
         self.checkpoints.append(Checkpoint(step=step, path=path))
 
 
