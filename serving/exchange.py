@@ -19,7 +19,7 @@ FIELDS = {
     "data.language": "metadata.language",
     "data.user_id": "user",
     "data.user_aliases": "user",
-    "data.response_aliases": "metadata",
+    "data.response_aliases": "metadata.message_id",
 }
 """A field of the exposure to the field of the request that it is made of."""
 
@@ -62,6 +62,8 @@ class Exchange:
     def headers(self, recorded: str) -> dict[str, str]:
         """Give the answer's own headers."""
         headers = {
+            # Gateways that rename an answer in its body mostly pass its headers on.
+            "x-rluf-response-id": self.response_id,
             "x-rluf-policy": self.assignment.version.ref,
             "x-rluf-arm": self.assignment.arm,
             "x-rluf-recorded": recorded,

@@ -3,6 +3,7 @@
 Method: verdicts in a small store; a person's verdict through a real broker and the pipeline.
 """
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -11,9 +12,9 @@ from kafka import KafkaConsumer, TopicPartition
 from features.store import FactStore
 from rluf.guard import list_quarantined, overrule
 from rluf.settings import load_settings
-from streams.errors import Unavailable
+from streams.errors import BadEvent, Unavailable
 from streams.pipeline import Pipeline, Record
-from streams.topics import ensure_topics
+from streams.topics import end_offsets, ensure_topics
 from streams.worker import Judge
 from tests.features.histories import reaction, shown, store_all, verdict
 
@@ -72,6 +73,27 @@ def test_what_the_guard_decides_is_in_the_log_once_it_is_counted(streams_config)
         ("v", "release", "burst"),
     }
     assert facts.dead_letters == []
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"user_id": " "}, "data.user_id"),
+        ({"user_id": "x" * 513}, "data.user_id"),
+        ({"response_id": "x" * 513}, "data.response_id"),
+        ({"why": "x" * 5_000}, "data.evidence"),
+    ],
+)
+def test_a_verdict_that_the_worker_would_refuse_is_not_sent(
+    settings, streams_config, fields, words
+):
+    settings = replace(settings, streams=streams_config)
+    told = {"user_id": "u", "response_id": "", "who": "ann", "why": "x"} | fields
+    user_id = told.pop("user_id")
+    with pytest.raises(BadEvent, match=re.escape(words)):
+        overrule(settings, user_id, "release", **told)
+    assert sum(end_offsets(streams_config).values()) == 0
 
 
 def test_without_a_broker_nothing_is_decided_in_silence(settings):

@@ -15,6 +15,7 @@ from streams.config import StreamsConfig
 from streams.events import Erasure, Reaction
 from tests.serving.conftest import Place, StartApi
 from tests.serving.fakes import FakeClock
+from tests.streams.samples import shown
 from tests.streams.test_worker import reaction
 
 STRUCTURED = {"content-type": "application/cloudevents+json; charset=utf-8"}
@@ -79,7 +80,7 @@ ERASURE = encode(
         (encode(EVENT).replace(b"love", b"adore"), STRUCTURED, 400, "unknown_signal"),
         (b"{}", {"ce-id": "1"}, 400, "bad_headers"),
         (ERASURE, STRUCTURED, 422, "unsupported_value"),
-        (b"{}", {"ce_id": "1"}, 400, "bad_headers"),
+        (b"{}", {"ce_id": "1", "content-type": "application/json"}, 400, "bad_headers"),
         (b"{}", BATCH, 400, "wrong_type"),
         (b"[" + encode(EVENT) + b",[]]", BATCH, 400, "not_an_object"),
         (b"[" + encode(EVENT) + b"," + ERASURE + b"]", BATCH, 422, "unsupported_value"),
@@ -167,3 +168,18 @@ def test_a_content_type_may_have_parameters_and_any_case(api: TestClient, live: 
         "CONTENT-TYPE": "application/json; charset=utf-8"
     }
     assert api.post("/v1/events", content=data, headers=loud).status_code == 202
+
+
+@pytest.mark.parametrize("num_bytes", [999_900, 999_999, 1_000_000])
+def test_an_event_at_the_limit_that_grows_on_its_way_is_413_and_never_500(
+    start: StartApi, live: Place, num_bytes: int
+):
+    api = start(live.room(pseudonyms=Pseudonyms(bytes(32))))
+    exposure = shown(response="", user_id="u", occurred_at=NOW, known_at=NOW)
+    room = num_bytes - len(encode(exposure))
+    body = encode(msgspec.structs.replace(exposure, response="x" * room))
+    assert len(body) == num_bytes
+    response = api.post("/v1/events", content=body, headers=STRUCTURED)
+    is_taken = num_bytes + len(Pseudonyms(bytes(32)).user("u")) - 1 <= 1_000_000
+    assert response.status_code == (202 if is_taken else 413)
+    assert len(live.producer.events) == int(is_taken)
