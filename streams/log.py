@@ -19,7 +19,7 @@ from streams.pipeline import Record
 from streams.reach import require_reachable
 from streams.rights import refusal_of
 from streams.security import client_settings
-from streams.topics import REQUEST_TIMEOUT_MS, Offsets, extents
+from streams.topics import REACH_WAIT_S, REQUEST_TIMEOUT_MS, Offsets, extents
 
 BEGINNING = "beginning"
 """For `parse_offsets`: everything that the log still holds."""
@@ -205,7 +205,7 @@ def _offsets_at(consumer: KafkaConsumer, start: datetime, until: Offsets) -> Off
 @contextmanager
 def _consumer(config: StreamsConfig) -> Iterator[KafkaConsumer]:
     """A consumer without a group; Kafka's errors become Unavailable."""
-    require_reachable(config, wait_s=REQUEST_TIMEOUT_MS / 1000)
+    require_reachable(config, wait_s=REACH_WAIT_S)
     try:
         with closing(
             KafkaConsumer(

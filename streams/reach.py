@@ -60,13 +60,18 @@ def addresses(brokers: str) -> list[Address]:
 
 
 def require_reachable(config: StreamsConfig, *, wait_s: float) -> None:
-    """Return once a broker answers us. Raises Refused at once where it will not have us as we are,
-    and Unavailable where none answers within `wait_s`, or within one try."""
+    """Return once a broker answers us.
+
+    Raises Refused at once where one answers and none will have us as we are, and Unavailable where
+    none answers within `wait_s`, or within one try.
+    """
     until = time.monotonic() + wait_s
     while True:
         reasons: list[str] = []
         refusals: list[str] = []
-        for address in addresses(config.brokers):
+        for number, address in enumerate(addresses(config.brokers)):
+            if number and time.monotonic() > until:
+                break
             try:
                 greet(address, config.security)
             except Refused as refusal:

@@ -62,6 +62,11 @@ class SecurityConfig:
                 )
             if not self.username:
                 raise ValueError(f"username is empty; {self.mechanism} needs one")
+            if self.mechanism.startswith("SCRAM") and set(self.username) & {",", "="}:
+                raise ValueError(
+                    f"username is {self.username!r}, must hold neither a comma nor an equals sign:"
+                    " client libraries do not escape them as SCRAM wants (RFC 5802)"
+                )
             if not (self.password or self.password_file):
                 raise ValueError(
                     f"neither password nor password_file is set; {self.mechanism} needs one"

@@ -33,6 +33,8 @@ from streams.standing import Extent, Place, Standing
 T = TypeVar("T")
 
 REQUEST_TIMEOUT_MS = 10_000
+REACH_WAIT_S = 8.0
+"""Longest wait for a broker that is away: one that starts again on the same log takes 5 s."""
 COORDINATOR_WAIT_S = 10.0
 """A cluster that is new, or just came back, first has to make or load its table of commits."""
 COORDINATOR_PAUSE_S = 0.1
@@ -245,7 +247,7 @@ def _once_coordinated(ask: Callable[[], T]) -> T:
 @contextmanager
 def _admin(config: StreamsConfig) -> Iterator[KafkaAdminClient]:
     """A client for one errand; Kafka's errors become Unavailable."""
-    require_reachable(config, wait_s=REQUEST_TIMEOUT_MS / 1000)
+    require_reachable(config, wait_s=REACH_WAIT_S)
     try:
         admin = KafkaAdminClient(
             bootstrap_servers=config.brokers.split(","),

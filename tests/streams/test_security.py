@@ -60,6 +60,7 @@ def secured(tmp_path_factory) -> Iterator[Secured]:
         ({"protocol": "SASL_SSL"}, "mechanism is '', must be one of PLAIN"),
         (SASL | {"mechanism": "GSSAPI"}, "mechanism is 'GSSAPI'"),
         (SASL | {"username": ""}, "username is empty"),
+        (SASL | {"mechanism": "SCRAM-SHA-256", "username": "a=b"}, "neither a comma nor an"),
         (SASL | {"password": ""}, "neither password nor password_file is set"),
         (SASL | {"password_file": "f"}, "password and password_file are both set"),
         ({"username": "u"}, "protocol is PLAINTEXT, which has no use for them"),

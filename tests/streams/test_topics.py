@@ -89,7 +89,7 @@ def test_a_topic_can_be_deleted_and_made_anew_empty(config):
 
 
 def test_a_broker_that_is_not_there_is_unavailable(config, monkeypatch):
-    monkeypatch.setattr(module, "REQUEST_TIMEOUT_MS", 300)
+    monkeypatch.setattr(module, "REACH_WAIT_S", 0.3)
     away = replace(config, brokers="127.0.0.1:1")
     for ask in (ensure_topics, end_offsets, committed_offsets, lag):
         with pytest.raises(Unavailable, match=r"127\.0\.0\.1:1"):
