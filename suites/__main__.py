@@ -17,11 +17,13 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from suites.document import write_table
 from suites.environments import Environment, NotInstalled, prepare
 from suites.server import ADMIN_KEY, KEY, ROOT, NotUp, Server, running
 from suites.table import SUITES, Suite
 
 FOLDER = ROOT / "runs" / "suites"
+PAGE = ROOT / "docs" / "clients.md"
 CLIENTS = Path(__file__).resolve().parent / "clients"
 Say: TypeAlias = Callable[[str], None]
 OUTCOMES = ("passed", "failed", "not run")
@@ -32,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m suites", description=__doc__)
     parser.add_argument("--only", default="", help="names of suites, with commas between them")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.add_argument("--document", action="store_true", help="write it into docs/clients.md")
     parser.add_argument("--list", action="store_true", help="print the suites' names and end")
     asked = parser.parse_args(arguments)
     if asked.list:
@@ -42,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown:
         parser.error(f"no suite {', '.join(unknown)}; there are {', '.join(SUITES)}")
     report = run([SUITES[name] for name in names], say=_say_nothing if asked.json else _say)
+    if asked.document:
+        write_table(report, PAGE)
     if asked.json:
         print(json.dumps(report, indent=1))
     else:
@@ -60,6 +65,7 @@ def exit_code(report: dict[str, Any]) -> int:
 
 def run(suites: Sequence[Suite], *, say: Say, folder: Path = FOLDER) -> dict[str, Any]:
     """Run them one after another against one server; write and give the report."""
+    folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
     results = []
     prepared: list[tuple[Suite, Environment]] = []

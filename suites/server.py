@@ -76,7 +76,7 @@ def running(home: Path) -> Iterator[Server]:
                 url=str(state["url"]), brokers=str(state["brokers"]), home=home, settings=settings
             )
         finally:
-            process.send_signal(signal.SIGINT)
+            process.terminate()
             try:
                 process.wait(STOP_S)
             except subprocess.TimeoutExpired:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from suites.__main__ import CLIENTS, as_text, exit_code, main, run
+from suites.__main__ import CLIENTS, PAGE, as_text, exit_code, main, run
+from suites.document import BEGIN, END, write_table
 from suites.table import SUITES, Suite
 
 MAIN = "\nif __name__ == '__main__':\n    main()\n"
@@ -18,7 +19,7 @@ MAIN = "\nif __name__ == '__main__':\n    main()\n"
 def outcome(tmp_path: Path, code: str, **changed: object) -> tuple[dict, int]:
     file = tmp_path / "client.py"
     file.write_text(f"import sys\nsys.path.insert(0, {str(CLIENTS)!r})\n{code}{MAIN}")
-    suite = Suite(name="mine", file=str(file), needs_server=False, **changed)
+    suite = Suite(name="mine", file=str(file), covers="", needs_server=False, **changed)
     report = run([suite], say=lambda text: None, folder=tmp_path / "suites")
     assert json.loads((tmp_path / "suites" / "report.json").read_text()) == report
     assert "mine" in as_text(report)
@@ -75,6 +76,30 @@ def test_a_suite_that_breaks_off_or_checks_nothing_has_failed(tmp_path, code, wh
     assert suite["outcome"] == "failed"
     assert why in suite["why"]
     assert ended == 1
+
+
+def test_the_table_of_the_page_takes_the_rows_that_were_measured_and_keeps_the_others(tmp_path):
+    page = tmp_path / "clients.md"
+    page.write_text(
+        f"Before.\n\n{BEGIN}\n| [kcat](x) | old |\n| [nginx](x) | old |\n{END}\nAfter.\n"
+    )
+    checks = [
+        {"check": "it holds", "outcome": "passed", "why": ""},
+        {"check": "it breaks", "outcome": "failed", "why": "a | b"},
+    ]
+    row = {"name": "kcat", "version": "1.7", "outcome": "ran", "why": "", "checks": checks}
+    write_table({"suites": [row]}, page)
+    text = page.read_text()
+    assert "| 1.7 | 1 of 2 |" in text
+    assert "fails: it breaks" in text
+    assert "| [nginx](x) | old |" in text
+    assert text.startswith("Before.")
+    assert text.endswith("After.\n")
+
+
+def test_the_page_of_clients_has_a_row_for_every_suite():
+    text = PAGE.read_text("utf-8")
+    assert [name for name in SUITES if f"[{name}]" not in text] == []
 
 
 def test_an_unknown_suite_is_refused_with_those_that_there_are(capsys):
