@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from types import FrameType
 from typing import Any, TypeAlias
 
 from suites.document import write_table
@@ -118,19 +120,19 @@ def _run_one(
     work.mkdir(parents=True, exist_ok=True)
     given = {
         **{name: value for name, value in os.environ.items() if not name.startswith("RLUF_")},
-        "RLUF_SUITE_ROOT": str(ROOT),
-        "RLUF_SUITE_WORK": str(work),
-        "RLUF_SUITE_KEY": KEY,
-        "RLUF_SUITE_ADMIN_KEY": ADMIN_KEY,
-        "RLUF_SUITE_PYTHON": sys.executable,
+        "SUITES_ROOT": str(ROOT),
+        "SUITES_WORK": str(work),
+        "SUITES_KEY": KEY,
+        "SUITES_ADMIN_KEY": ADMIN_KEY,
+        "SUITES_PYTHON": sys.executable,
         "PYTHONUNBUFFERED": "1",
     }
     if server is not None:
         given |= {
-            "RLUF_SUITE_URL": server.url,
-            "RLUF_SUITE_BROKERS": server.brokers,
-            "RLUF_SUITE_HOME": str(server.home),
-            "RLUF_SUITE_SETTINGS": json.dumps(server.settings),
+            "SUITES_URL": server.url,
+            "SUITES_BROKERS": server.brokers,
+            "SUITES_HOME": str(server.home),
+            "SUITES_SETTINGS": json.dumps(server.settings),
         }
     script = CLIENTS / suite.file
     if suite.kind == "node":  # Node looks for packages beside the script.
@@ -198,5 +200,11 @@ def _say_nothing(text: str) -> None:
     pass
 
 
+def _end(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
 if __name__ == "__main__":
+    for number in (signal.SIGTERM, signal.SIGINT):  # A shell's background commands ignore SIGINT.
+        signal.signal(number, _end)
     sys.exit(main())

@@ -146,12 +146,6 @@ SUITES: dict[str, Suite] = {
             needs_server=False,
         ),
         Suite(
-            name="feast",
-            covers="command line and SDK: online, historical, materialize, apply",
-            file="feast_suite.py",
-            distribution="feast",
-        ),
-        Suite(
             name="open-webui",
             covers=(
                 "requests shaped like its own: users in headers, its ids, titles, tags and "
@@ -170,6 +164,12 @@ SUITES: dict[str, Suite] = {
             file="nginx_suite.py",
             programs=("nginx",),
             version=("nginx", "-v"),
+        ),
+        Suite(
+            name="feast",
+            covers="command line and SDK: online, historical, materialize, apply",
+            file="feast_suite.py",
+            distribution="feast",
         ),
     )
 }

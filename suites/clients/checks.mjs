@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 
-export const URL_ = process.env.RLUF_SUITE_URL;
-export const KEY = process.env.RLUF_SUITE_KEY;
+export const URL_ = process.env.SUITES_URL;
+export const KEY = process.env.SUITES_KEY;
 export const MODEL = "chat";
 export const HELLO = [{ role: "user", content: "hello there" }];
 const SOON_MS = 60_000; // Only a check that fails waits so long.

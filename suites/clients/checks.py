@@ -17,11 +17,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-URL = os.environ.get("RLUF_SUITE_URL", "")
-KEY = os.environ.get("RLUF_SUITE_KEY", "")
+URL = os.environ.get("SUITES_URL", "")
+KEY = os.environ.get("SUITES_KEY", "")
 MODEL = "chat"
 HELLO = [{"role": "user", "content": "hello there"}]
-SOON_S = float(os.environ.get("RLUF_SUITE_SOON_S", "60"))
+SOON_S = float(os.environ.get("SUITES_SOON_S", "60"))
 """Only a check that fails waits so long."""
 
 Check = Callable[[], object]
@@ -104,6 +104,31 @@ def features(user: str) -> dict[str, Any]:
     """The online features of a user; empty while there are none."""
     said = send(f"/v1/features/users/{user}")
     return said.json()["features"] if said.status == 200 else {}
+
+
+def expect_not_learned(ask: Callable[[], object]) -> None:
+    """Ask once; the store must then hold one more answer that nothing is learned from."""
+
+    def number() -> int:
+        found = _find(send("/v1/status").json(), "num_not_learnable")
+        return int(found) if found is not None else 0
+
+    before = number()
+    ask()
+    wait_for(lambda: number() == before + 1, number)
+
+
+def _find(value: Any, name: str) -> Any:
+    """The first value of the name, at any depth."""
+    if isinstance(value, dict):
+        if name in value:
+            return value[name]
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            if (found := _find(item, name)) is not None:
+                return found
+    return None
 
 
 def wait_for(is_so: Callable[[], object], seen: Callable[[], object] = lambda: "") -> None:

@@ -24,9 +24,9 @@ from checks import (
 )
 from feast import FeatureStore
 
-ROOT = Path(os.environ["RLUF_SUITE_ROOT"])
-REPOSITORY = Path(os.environ["RLUF_SUITE_HOME"]) / "feast"
-SETTINGS = json.loads(os.environ["RLUF_SUITE_SETTINGS"])
+ROOT = Path(os.environ["SUITES_ROOT"])
+REPOSITORY = Path(os.environ["SUITES_HOME"]) / "feast"
+SETTINGS = json.loads(os.environ["SUITES_SETTINGS"])
 
 
 def feast(*arguments):

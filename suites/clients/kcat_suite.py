@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from checks import HELLO, MODEL, check, expect, main, new_user, send, wait_for
 
-BROKERS = os.environ["RLUF_SUITE_BROKERS"]
+BROKERS = os.environ["SUITES_BROKERS"]
 SHOWN, REACTIONS = "rluf.shown.v1", "rluf.reactions.v1"
 DEAD = "rluf.dead-letters.v1"
 

@@ -5,9 +5,19 @@ by calls of their own, and unknown parameters are dropped by `dropParams`.
 """
 
 import json
-import uuid
 
-from checks import MODEL, check, expect, features, love, main, new_user, send, wait_for
+from checks import (
+    MODEL,
+    check,
+    expect,
+    expect_not_learned,
+    features,
+    love,
+    main,
+    new_user,
+    send,
+    wait_for,
+)
 
 TITLE = """Provide a concise title of five words or less for the conversation.
 
@@ -62,11 +72,7 @@ def a_love_by_its_user_counts():
 
 @check
 def its_title_call_is_no_answer_to_a_person():
-    user = new_user()
-    ask(user, TITLE, stream=False)
-    ask(user)
-    wait_for(lambda: features(user).get("num_shown", 0) >= 1, lambda: features(user))
-    expect(features(user)["num_shown"] == 1, features(user))
+    expect_not_learned(lambda: ask(new_user(), TITLE, stream=False))
 
 
 @check
@@ -86,14 +92,8 @@ def a_conversation_that_goes_on_is_answered():
 
 
 @check
-def a_call_marked_by_a_header_is_not_learned_from():
-    user = new_user()
-    body = {"model": MODEL, "user": user, "messages": [{"role": "user", "content": "title?"}]}
-    said = send("/v1/chat/completions", body, headers={"x-rluf-learnable": "false"})
-    expect(said.status == 200, said)
-    ask(user, user_note=uuid.uuid4().hex)
-    wait_for(lambda: features(user).get("num_shown", 0) >= 1, lambda: features(user))
-    expect(features(user)["num_shown"] == 1, features(user))
+def a_call_that_is_not_to_be_stored_is_not_learned_from():
+    expect_not_learned(lambda: ask(new_user(), store=False))
 
 
 if __name__ == "__main__":

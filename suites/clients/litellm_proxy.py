@@ -15,7 +15,7 @@ import openai
 from checks import HELLO, KEY, URL, check, expect, expect_loved, expect_raises, main, new_user
 from openai import OpenAI
 
-WORK = Path(os.environ["RLUF_SUITE_WORK"])
+WORK = Path(os.environ["SUITES_WORK"])
 CONFIG = f"""
 model_list:
   - model_name: house-model

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from checks import HELLO, KEY, MODEL, URL, check, expect, expect_loved, main, new_user, send
 
-WORK = Path(os.environ["RLUF_SUITE_WORK"])
+WORK = Path(os.environ["SUITES_WORK"])
 PREFIX = "/assistant"
 CONFIG = """
 daemon off;

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from checks import HELLO, MODEL, check, expect, main, send
 
-ROOT = Path(os.environ["RLUF_SUITE_ROOT"])
+ROOT = Path(os.environ["SUITES_ROOT"])
 DEPLOY = ROOT / "deploy" / "prometheus"
 
 
@@ -32,7 +32,7 @@ def the_metrics_of_the_api_are_clean():
 
 @check
 def the_metrics_of_the_worker_are_clean():
-    url = json.loads(os.environ["RLUF_SUITE_SETTINGS"])["RLUF_SERVING__WORKER_METRICS_URL"]
+    url = json.loads(os.environ["SUITES_SETTINGS"])["RLUF_SERVING__WORKER_METRICS_URL"]
     with urllib.request.urlopen(url, timeout=30) as answer:
         found = promtool("check", "metrics", told=answer.read())
     expect(not found.strip(), found)

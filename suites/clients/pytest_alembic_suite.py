@@ -12,8 +12,8 @@ from pathlib import Path
 
 from checks import report
 
-ROOT = Path(os.environ["RLUF_SUITE_ROOT"])
-WORK = Path(os.environ["RLUF_SUITE_WORK"])
+ROOT = Path(os.environ["SUITES_ROOT"])
+WORK = Path(os.environ["SUITES_WORK"])
 TESTS = """
 import itertools
 import pytest

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from checks import KEY, URL, report, send
 
-WORK = Path(os.environ["RLUF_SUITE_WORK"])
-EXAMPLES = os.environ.get("RLUF_SUITE_EXAMPLES", "25")
+WORK = Path(os.environ["SUITES_WORK"])
+EXAMPLES = os.environ.get("SUITES_EXAMPLES", "25")
 JUNIT = WORK / "junit.xml"
-ADMIN = os.environ["RLUF_SUITE_ADMIN_KEY"]
+ADMIN = os.environ["SUITES_ADMIN_KEY"]
 CONFIG = f"""
 [[operations]]
 include-path-regex = "^/v1/admin"
