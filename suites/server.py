@@ -20,11 +20,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 KEY = "suite-key"
 ADMIN_KEY = "suite-admin-key"
+PREFIX = "/assistant"
+"""Path under which suites/clients/nginx_suite.py offers it; asked directly, it is not needed."""
 READY_S = 300.0
 STOP_S = 120.0
 CONTEXT_TOKENS = 4_096
 SETTINGS = {
     "RLUF_SERVING__PORT": "0",
+    "RLUF_SERVING__ROOT_PATH": PREFIX,
     "RLUF_SERVING__API_KEYS": json.dumps([KEY]),
     "RLUF_SERVING__ADMIN_KEYS": json.dumps([ADMIN_KEY]),
     "HF_HUB_OFFLINE": "1",

@@ -95,13 +95,17 @@ def a_love_counts_by_the_id_in_the_response_metadata():
 
 
 @check
-def a_love_counts_by_the_id_of_a_stream():
+def a_love_counts_by_the_id_in_the_headers_of_a_stream():
+    """A chunk's own id is LangChain's, of its run."""
     user = new_user()
-    chunks = list(chat(model_kwargs={"user": user}).stream("hello there"))
-    ids = {chunk.id for chunk in chunks if chunk.id}
-    found = next((one for one in ids if one.startswith("chatcmpl-")), None)
-    expect(found, ids)
-    expect_loved(found, user)
+    model = chat(model_kwargs={"user": user}, include_response_headers=True)
+    headers = [
+        chunk.response_metadata["headers"]
+        for chunk in model.stream("hello there")
+        if "headers" in chunk.response_metadata
+    ]
+    expect("x-rluf-response-id" in headers[0], headers)
+    expect_loved(headers[0]["x-rluf-response-id"], user)
 
 
 @check

@@ -25,6 +25,7 @@ model_list:
       api_key: {KEY}
 general_settings:
   master_key: sk-gateway
+  forward_client_headers_to_llm_api: true
 litellm_settings:
   telemetry: false
   num_retries: 0
@@ -89,6 +90,14 @@ def define(client):
         expect_loved(chunks[0].id, user)
 
     @check
+    def our_id_comes_through_in_a_header():
+        user = new_user()
+        raw = chats.with_raw_response.create(model="house-model", messages=HELLO, user=user)
+        found = raw.headers.get("llm_provider-x-rluf-response-id")
+        expect(found, dict(raw.headers))
+        expect_loved(found, user)
+
+    @check
     def an_answer_that_the_client_names_itself_is_loved_by_that_name():
         user = new_user()
         name = f"mine-{user}"
@@ -96,8 +105,7 @@ def define(client):
             model="house-model",
             messages=HELLO,
             user=user,
-            metadata={"response_id": name},
-            extra_headers={"x-rluf-response-id": name},
+            extra_headers={"x-openwebui-message-id": name},
         )
         expect_loved(name, user)
 
