@@ -23,6 +23,7 @@ model_list:
       model: openai/chat
       api_base: {URL}/v1
       api_key: {KEY}
+      allowed_openai_params: ["user"]
 general_settings:
   master_key: sk-gateway
   forward_client_headers_to_llm_api: true
