@@ -51,7 +51,7 @@ def main():
     seen = set()
     for case in ElementTree.parse(JUNIT).getroot().iter("testcase"):
         name = case.get("name", "")
-        faults = [node.get("message") or node.text or "" for node in case if node.tag != "skipped"]
+        faults = [node.text or node.get("message") or "" for node in case if node.tag != "skipped"]
         seen.add(name)
         report(f"all checks hold for {name}", not faults, " | ".join(faults)[:1500])
     missed = {one for one in operations if not any(one in name for name in seen)}
