@@ -189,6 +189,8 @@ def start_api(settings: Settings) -> None:
     from serving.app import Room
     from serving.pseudonyms import BadKey, Pseudonyms, make_key
     from serving.server import serve
+    from serving.tokens import KEY_FILE as FEEDBACK_KEY_FILE
+    from serving.tokens import FeedbackTokens, make_keys
     from streams.producer import Producer
     from streams.topics import require_sender_rights
 
@@ -197,6 +199,10 @@ def start_api(settings: Settings) -> None:
         is_on = settings.serving.pseudonymise
         key = make_key(key_file(settings), root=settings.home) if is_on else None
         pseudonyms = None if key is None else Pseudonyms(key)
+        tokens = None
+        if life_s := settings.serving.feedback_token_s:
+            signers = Path(settings.serving.feedback_key or settings.home / FEEDBACK_KEY_FILE)
+            tokens = FeedbackTokens(make_keys(signers), life_s=life_s)
     except BadKey as fault:
         raise BadSettings(str(fault)) from None
     producer = Producer(settings.streams)
@@ -211,6 +217,7 @@ def start_api(settings: Settings) -> None:
         producer=producer,
         scorer=RewardInUse(registry),
         pseudonyms=pseudonyms,
+        tokens=tokens,
         tracing=spans,
     )
     try:

@@ -30,10 +30,12 @@ from serving.origins import Gate
 from serving.prefix import UnderPrefix, route_path
 from serving.pseudonyms import Pseudonyms
 from serving.queries import query_routes
+from serving.recent import Recent
 from serving.recorder import EventProducer, Recorder
 from serving.registry_meters import RegistryMeters
 from serving.responses import response_routes
 from serving.status import StatusBoard, readiness
+from serving.tokens import FeedbackTokens
 from serving.tracing import TraceRequests, Tracing
 from streams.config import StreamsConfig
 from streams.errors import BadEvent
@@ -67,6 +69,8 @@ class Room:
     online: OnlineFeatures = online_features
     pseudonyms: Pseudonyms | None = None
     """None stores user ids as clients send them."""
+    tokens: FeedbackTokens | None = None
+    """None gives and takes no feedback tokens."""
     tracing: Tracing | None = None
     """None makes no spans."""
     now: Clock = utc_now
@@ -131,6 +135,8 @@ def _desk(room: Room) -> Desk:
         online=room.online,
         now=room.now,
         pseudonyms=room.pseudonyms,
+        tokens=room.tokens,
+        recent=Recent(room.config.exposures_remembered_max),
     )
 
 

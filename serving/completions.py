@@ -88,7 +88,6 @@ class CompletionRequest(SampledRequest):
             with_usage=self.with_usage,
             metadata=self.metadata or {},
             is_stored=self.store is not False,
-            user=self.named_user,
         )
 
 

@@ -1,5 +1,6 @@
 """Dials of the serving room."""
 
+import math
 import re
 from dataclasses import dataclass, field
 
@@ -8,6 +9,7 @@ from streams.secret import SECRET
 
 HOST = re.compile(r"\*|\.?[a-z0-9._-]+|[0-9a-f]*:[0-9a-f]*:[0-9a-f:.]*", re.IGNORECASE)
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#\s@]+", re.IGNORECASE)
+HEADER = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]*", re.IGNORECASE)
 ROOT_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*")
 
 
@@ -40,6 +42,14 @@ class ServingConfig:
     feedback_origins: tuple[str, ...] = ()
     """Pages that may send feedback from a browser: they get CORS headers for /v1/feedback alone.
     See docs/frontends.md for how no key needs to lie in the page."""
+    feedback_token_s: float = 0.0
+    """How long the feedback token of an answer holds, in seconds: header x-rluf-feedback-token.
+    Sent as the bearer key, it lets its user's feedback on its answer in. 0: answers bear none, and
+    none is taken."""
+    feedback_key: str = ""
+    """File of the keys that sign these tokens, 64 hexadecimal digits a line: the first signs, the
+    others are still taken. Empty: feedback.key in the home, made when it is not there. Every API of
+    one deployment needs the same."""
 
     api_keys: tuple[str, ...] = field(default=(), repr=False, metadata=SECRET)
     """Bearer keys that are let in to /v1; empty lets everyone in (laptop, trusted network)."""
@@ -54,6 +64,33 @@ class ServingConfig:
     """Request header in which a proxy of yours puts the client's address, such as
     "x-forwarded-for"; a pseudonym of its network (/24, /48) then goes with each reaction, for the
     guard. Empty: networks are not known. Needs pseudonymise."""
+    user_header: str = ""
+    """Request header in which a front end that you trust names the user whose request it passes on,
+    such as "X-OpenWebUI-User-Id". It goes before what the body says, and users are given to arms by
+    it. Set it only where nobody else reaches the API: a header can be forged. Empty: not read."""
+    conversation_header: str = ""
+    """The same for the conversation, such as "X-OpenWebUI-Chat-Id"; `metadata.conversation_id` goes
+    before it."""
+    message_header: str = ""
+    """The same for the answer's own id, such as "X-OpenWebUI-Message-Id": feedback may then name
+    the answer by it. Any client may give one as `metadata.message_id`."""
+    background_prompts: tuple[str, ...] = (
+        "### Task: Generate",
+        "### Task: Suggest",
+        "### Task: Analyze the chat history",
+        "### Task: You are an autocompletion system",
+        "Provide a concise, 5-word-or-less title",
+        "Analyze this conversation and provide: 1. The detected language",
+        "You are a professional conversation summarizer",
+    )
+    """First words of a system prompt, or of what was said last, by which front ends ask for titles,
+    tags, follow-up questions and the like; case and white space do not matter. Such answers are no
+    answers to a person and are recorded as `learnable: false`. The default knows Open WebUI,
+    LibreChat and LobeChat as they come. A request says so itself by `x-rluf-learnable: false` or
+    `metadata.learnable`."""
+    exposures_remembered_max: int = 50_000
+    """Latest exposures by whose memory the answer to feedback says whether it will teach anything
+    (about 400 bytes each)."""
     strict: bool = False
     """Refuse unknown and unsupported request fields (400) instead of ignoring them with a
     warning header. One request can ask for it by the header `x-rluf-strict: true`."""
@@ -137,6 +174,13 @@ class ServingConfig:
                 f"root_path is {self.root_path!r}, must be empty or a path such as /rluf, without a"
                 " last slash and not under the API's own /v1"
             )
+        if not 0 <= self.feedback_token_s < math.inf:
+            raise ValueError(f"feedback_token_s is {self.feedback_token_s}, must not be negative")
+        if any(not text.strip() for text in self.background_prompts):
+            raise ValueError("background_prompts has an empty text, which every prompt begins with")
+        for header in (self.user_header, self.conversation_header, self.message_header):
+            if not HEADER.fullmatch(header):
+                raise ValueError(f"{header!r} must be empty or the name of a request header")
         for name in self.hosts:
             if not HOST.fullmatch(name):
                 raise ValueError(f"hosts has {name!r}, must be names such as api.example.com")

@@ -16,7 +16,9 @@ from serving.config import ServingConfig
 from serving.engine import Engine
 from serving.meters import Meters
 from serving.pseudonyms import Pseudonyms
+from serving.recent import Recent
 from serving.recorder import Recorder
+from serving.tokens import FeedbackTokens
 from streams.config import StreamsConfig
 
 
@@ -58,6 +60,10 @@ class Desk:
     now: Clock
     pseudonyms: Pseudonyms | None
     """None stores ids as clients send them."""
+    tokens: FeedbackTokens | None
+    """None gives and takes no feedback tokens."""
+    recent: Recent
+    """What this process has recorded lately."""
     background: set["asyncio.Task[object]"] = field(default_factory=set)
     """Work that outlives its request; waited for at the end."""
 

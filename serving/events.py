@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from serving.desk import Desk
-from serving.doorway import read_body, require_key
+from serving.doorway import key_unit, read_body, require_key
 from serving.errors import NotReady, Unprocessable
 from streams.codec import TYPE_OF, decode
 from streams.errors import BadEvent
@@ -39,13 +39,12 @@ def event_routes(desk: Desk) -> APIRouter:
         """
         require_key(request, desk.config.api_keys)
         body = await read_body(request, desk.config.body_bytes_max)
+        key = key_unit(request)
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind == BATCH:
-            events = await asyncio.to_thread(_read_batch, desk, body)
-            answer: dict[str, object] = {"ids": [event.id for event in events]}
+            events = await asyncio.to_thread(_read_batch, desk, body, key)
         else:
-            events = [_read(desk, body, kafka_headers(request.headers.items()))]
-            answer = {"id": events[0].id}
+            events = [_read(desk, body, kafka_headers(request.headers.items()), key)]
         acknowledged = await asyncio.gather(*map(desk.recorder.record, events))
         if not all(acknowledged):
             raise NotReady(
@@ -54,12 +53,16 @@ def event_routes(desk: Desk) -> APIRouter:
                 code="not_recorded",
                 retry_after_s=desk.config.retry_after_s,
             )
+        told = _told(desk, events)
+        answer: dict[str, object] = {"id": events[0].id, **told.get(events[0].id, {})}
+        if kind == BATCH:
+            answer = {"ids": [event.id for event in events], "reactions": told}
         return Response(msgspec.json.encode(answer), status_code=202, media_type="application/json")
 
     return router
 
 
-def _read(desk: Desk, body: bytes, headers: Headers) -> Shown | Reaction:
+def _read(desk: Desk, body: bytes, headers: Headers, key: str) -> Shown | Reaction:
     """Give the event as it is to be sent. Raises BadEvent, Unprocessable."""
     event = decode(body, headers, known_at=desk.now(), config=desk.streams)
     if not isinstance(event, Shown | Reaction):
@@ -68,12 +71,12 @@ def _read(desk: Desk, body: bytes, headers: Headers) -> Shown | Reaction:
             f" {REACTION_TYPE}",
             code="unsupported_value",
         )
-    event = msgspec.structs.replace(event, user_id=desk.user(event.user_id))
+    event = _as_stored(desk, event, key)
     desk.recorder.check(event)
     return event
 
 
-def _read_batch(desk: Desk, body: bytes) -> list[Shown | Reaction]:
+def _read_batch(desk: Desk, body: bytes, key: str) -> list[Shown | Reaction]:
     """Give the events of a batch: every one of them is sound, or none is sent.
 
     Raises BadEvent and Unprocessable, which say the place of the first that is at fault.
@@ -85,7 +88,7 @@ def _read_batch(desk: Desk, body: bytes) -> list[Shown | Reaction]:
     events = []
     for index, element in enumerate(elements):
         try:
-            events.append(_read(desk, bytes(element), ()))
+            events.append(_read(desk, bytes(element), (), key))
         except BadEvent as error:
             field = f"[{index}].{error.field}" if error.field else f"[{index}]"
             raise BadEvent(error.reason, f"event [{index}]: {error.detail}", field) from None
@@ -94,3 +97,30 @@ def _read_batch(desk: Desk, body: bytes) -> list[Shown | Reaction]:
                 f"event [{index}]: {error.message}", param=f"[{index}]", code=error.code
             ) from None
     return events
+
+
+def _as_stored(desk: Desk, event: Shown | Reaction, key: str) -> Shown | Reaction:
+    """The event with pseudonyms for its user's names, and the key that sent an exposure."""
+    user_id = desk.user(event.user_id)
+    if isinstance(event, Reaction):
+        return msgspec.structs.replace(event, user_id=user_id)
+    return msgspec.structs.replace(
+        event,
+        user_id=user_id,
+        user_aliases=tuple(map(desk.user, event.user_aliases)),
+        client_id=desk.user(event.client_id or key),
+    )
+
+
+def _told(desk: Desk, events: list[Shown | Reaction]) -> dict[str, dict[str, object]]:
+    """What each reaction will teach, by its id, now that the exposures beside it are known."""
+    for event in events:
+        if isinstance(event, Shown):
+            desk.recent.note(event, is_recorded=True)
+    told = {}
+    for event in events:
+        if isinstance(event, Reaction):
+            prospect = desk.recent.prospect(event)
+            prospect.count(desk.meters)
+            told[event.id] = prospect.told()
+    return told

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from serving.batcher import Ask
+from serving.callers import Caller
 from serving.desk import Desk
 from serving.errors import refused_event
 from serving.exposure import Seen, choice_id, shown_of
@@ -33,11 +34,13 @@ class Exchange:
     asks: tuple[Ask, ...]
     """One for each prompt; the choices of the first come first."""
     response_id: str
-    user_id: str
-    """Empty where nobody in particular asks."""
+    caller: Caller
+    not_learned: str
+    """What says that this is no answer to a person; empty: nothing."""
     created: int
     """Unix seconds."""
     warnings: tuple[str, ...]
+    feedback_token: str = ""
 
     @property
     def model(self) -> str:
@@ -71,6 +74,8 @@ class Exchange:
         if self.num_choices > 1:
             ids = [choice_id(self.response_id, i) for i in range(self.num_choices)]
             headers["x-rluf-response-ids"] = ",".join(ids)
+        if self.feedback_token:
+            headers["x-rluf-feedback-token"] = self.feedback_token
         if self.warnings:
             headers["x-rluf-warnings"] = "; ".join(self.warnings)
         return safe_headers(headers)
@@ -95,10 +100,16 @@ def check_recordable(desk: Desk, exchange: Exchange) -> None:
 
 async def record_exposure(desk: Desk, exchange: Exchange, seen: Seen) -> bool:
     """Have it recorded that the user saw this; False where the broker does not say that it was."""
+    event = _exposure(desk, exchange, seen)
+    if not event.learnable:
+        kept = "left" if not seen.is_whole else "store"
+        desk.meters.not_learned.labels(exchange.not_learned or kept).inc()
     try:
-        return await desk.recorder.record(_exposure(desk, exchange, seen))
+        is_recorded = await desk.recorder.record(event)
     except BadEvent:
         return False  # Too large for the log. The recorder has counted it; the user still answers.
+    desk.recent.note(event, is_recorded=is_recorded)
+    return is_recorded
 
 
 def _exposure(desk: Desk, exchange: Exchange, seen: Seen) -> Shown:
@@ -108,7 +119,8 @@ def _exposure(desk: Desk, exchange: Exchange, seen: Seen) -> Shown:
         seen,
         exchange.assignment,
         response_id=exchange.response_id,
-        user_id=exchange.user_id,
+        caller=exchange.caller,
+        is_answer=not exchange.not_learned,
         source=desk.config.source,
         now=desk.now(),
     )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from models.chat import Chat
+from serving.callers import Caller
 from serving.errors import BadRequest
 from serving.lineup import Assignment
 from serving.pseudonyms import ANONYMOUS
@@ -38,7 +39,8 @@ def shown_of(
     assignment: Assignment,
     *,
     response_id: str,
-    user_id: str,
+    caller: Caller,
+    is_answer: bool,
     source: str,
     now: datetime,
 ) -> Shown:
@@ -50,8 +52,8 @@ def shown_of(
         id=new_id(),
         source=source,
         response_id=own_id,
-        conversation_id=metadata.get("conversation_id") or response_id,
-        user_id=user_id or ANONYMOUS,
+        conversation_id=metadata.get("conversation_id") or caller.conversation_id or response_id,
+        user_id=caller.user_id or ANONYMOUS,
         turn=_turn(prompt, metadata.get("turn", "")),
         messages=tuple(Message(role=t["role"], content=t["content"]) for t in prompt),
         response=seen.text,
@@ -61,8 +63,11 @@ def shown_of(
         propensity=assignment.propensity,
         surface=metadata.get("surface", ""),
         language=metadata.get("language", ""),
-        learnable=wanted.is_stored and seen.is_whole,
+        learnable=wanted.is_stored and seen.is_whole and is_answer,
         logprob=min(logprob, 0.0) if logprob is not None and math.isfinite(logprob) else None,
+        user_aliases=caller.aliases,
+        response_aliases=(choice_id(caller.message_id, seen.index),) if caller.message_id else (),
+        client_id=caller.client_id,
         occurred_at=now,
         known_at=now,
     )

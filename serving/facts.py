@@ -9,9 +9,11 @@ import duckdb
 from features.history import exposures_sql
 from features.views import time_sql
 from serving.intervals import Rate, UserSums, love_rate
+from serving.pseudonyms import ANONYMOUS
 
 SIGNAL = "love"
 ACTIVITY_MINUTES = 60
+NAMING_WINDOW = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +76,17 @@ class Activity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Naming:
+    """Whether the answers of the last NAMING_WINDOW name their users."""
+
+    num_shown: int
+    num_unnamed: int
+    """Answers to nobody in particular, or to whoever holds an API key."""
+    num_keys: int
+    """API keys that stand for all who use them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoreFacts:
     """Everything that the page takes from the store."""
 
@@ -82,6 +95,7 @@ class StoreFacts:
     signals: Sequence[SignalCount]
     dead_letters: Sequence[ReasonCount]
     activity: Sequence[Activity]
+    naming: Naming
     last_shown_at: datetime | None
     last_reaction_at: datetime | None
 
@@ -116,6 +130,7 @@ def read_facts(connection: duckdb.DuckDBPyConnection, now: datetime) -> StoreFac
             ).fetchall()
         ],
         activity=_activity(connection, now),
+        naming=_naming(connection, now),
         last_shown_at=last_shown_at,
         last_reaction_at=last_reaction_at,
     )
@@ -180,6 +195,19 @@ def _funnel(connection: duckdb.DuckDBPyConnection) -> Funnel:
         num_elsewhere=num_elsewhere,
         num_not_learnable=num_not_learnable,
     )
+
+
+def _naming(connection: duckdb.DuckDBPyConnection, now: datetime) -> Naming:
+    num_shown, num_unnamed, num_keys = _one(
+        connection,
+        f"""
+        SELECT
+            count(*),
+            count(*) FILTER (user_id = '{ANONYMOUS}' OR user_id = client_id),
+            count(DISTINCT client_id) FILTER (user_id = client_id)
+        FROM raw_shown WHERE known_at > {time_sql(now - NAMING_WINDOW)} AND learnable""",
+    )
+    return Naming(num_shown=num_shown, num_unnamed=num_unnamed, num_keys=num_keys)
 
 
 def _activity(connection: duckdb.DuckDBPyConnection, now: datetime) -> list[Activity]:

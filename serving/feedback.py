@@ -15,12 +15,14 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from serving.callers import trusted
 from serving.desk import Desk
-from serving.doorway import ignored_fields, key_unit, read_request, require_key
+from serving.doorway import bearer, ignored_fields, key_unit, read_request, require_key
 from serving.errors import BadRequest, Busy, InConflict, NotReady, Unprocessable, nearest, seen
 from serving.idempotency import KeyMemory, event_id, fingerprint_of
 from serving.pseudonyms import ANONYMOUS
 from serving.schemas import FeedbackRequest
+from serving.tokens import PREFIX, Grant
 from streams.events import Action, Reaction, new_id
 from streams.rules import ID_ALLOWED, is_id
 from streams.signals import KNOWN, SIGNALS, signal_of
@@ -75,16 +77,20 @@ def feedback_routes(desk: Desk) -> APIRouter:
     @router.post("/feedback", status_code=202, include_in_schema=False)
     async def feedback(request: Request) -> Response:
         """Take a reaction to a response."""
-        require_key(request, config.api_keys)
+        grant = _granted(desk, request)
         asked = await read_request(request, FeedbackRequest, config)
         not_stored = [name for name in NOT_STORED if getattr(asked, name)]
         warnings = ignored_fields(request, asked, not_stored, config)
+        message_id = trusted(request, config.message_header)
+        actor = trusted(request, config.user_header) or key_unit(request) or ANONYMOUS
         said = understand(
-            asked,
-            actor_default=key_unit(request) or ANONYMOUS,
+            _named(asked, grant.response_id if grant else message_id),
+            actor_default=grant.user_id if grant else desk.user(actor),
             network=desk.network(request),
             desk=desk,
         )
+        if grant is not None:
+            grant.require(said.response_id, said.user_id)
         key = read_key(request, is_required=config.idempotency_required)
         headers = {"x-rluf-warnings": "; ".join(warnings)} if warnings else {}
         return await clerk.take(said, key, headers)
@@ -104,19 +110,23 @@ class Clerk:
         """Have the reaction recorded, or replay the answer to the same call."""
         actor = said.user_id
         feedback_id = event_id(actor, key, said.fingerprint) if key else new_id()
+        tap = self._reaction(said, feedback_id)
+        prospect = self._desk.recent.prospect(tap)
         if said.is_dryrun:
             self._count(said, "dryrun")
-            return _answer(200, feedback_id, headers, {"dryrun": True})
+            would = prospect.told()
+            return _answer(200, feedback_id, headers, {"dryrun": True, **would})
         if key and self._is_replay(said, key):
             self._count(said, "replayed")
-            return _answer(202, feedback_id, {**headers, "idempotency-replayed": "true"})
+            replayed = {**headers, "idempotency-replayed": "true"}
+            return _answer(202, feedback_id, replayed, prospect.told())
         self._make_sure_there_is_room()
         if key:
             self._memory.begin(actor, key, said.fingerprint)
         self._num_under_way += 1
         is_recorded = False
         try:
-            is_recorded = await self._record(said, feedback_id)
+            is_recorded = await self._desk.recorder.record(tap)
         finally:
             self._num_under_way -= 1
             if key and is_recorded:
@@ -132,11 +142,11 @@ class Clerk:
                 retry_after_s=self._desk.config.retry_after_s,
             )
         self._count(said, "recorded")
-        return _answer(202, feedback_id, headers)
+        prospect.count(self._desk.meters)
+        return _answer(202, feedback_id, headers, prospect.told())
 
-    async def _record(self, said: Said, feedback_id: str) -> bool:
-        now = self._desk.now()
-        reaction = Reaction(
+    def _reaction(self, said: Said, feedback_id: str) -> Reaction:
+        return Reaction(
             id=feedback_id,
             source=self._desk.config.source,
             response_id=said.response_id,
@@ -145,9 +155,8 @@ class Clerk:
             action=said.action,
             network=said.network,
             occurred_at=said.occurred_at,
-            known_at=now,
+            known_at=self._desk.now(),
         )
-        return await self._desk.recorder.record(reaction)
 
     def _is_replay(self, said: Said, key: str) -> bool:
         """Raises InConflict while the first call runs, Unprocessable for another payload."""
@@ -187,9 +196,10 @@ class Clerk:
 def understand(asked: FeedbackRequest, *, actor_default: str, network: str, desk: Desk) -> Said:
     """Read what was meant. Raises BadRequest for what is missing, Unprocessable for bad values."""
     response_id = _response_id(asked)
-    actor = asked.actor_id if asked.actor_id is not None else actor_default
-    _check_id(actor, "actor_id")
-    actor = desk.user(actor)
+    actor = actor_default
+    if asked.actor_id is not None:
+        _check_id(asked.actor_id, "actor_id")
+        actor = desk.user(asked.actor_id)
     now = desk.now()
     return Said(
         response_id=response_id,
@@ -224,6 +234,24 @@ def read_key(request: Request, *, is_required: bool) -> str:
             code="invalid_value",
         )
     return key
+
+
+def _granted(desk: Desk, request: Request) -> Grant | None:
+    """Give what the request's token allows, or None where its key lets it in. Raises
+    Unauthorised."""
+    key = bearer(request)
+    if desk.tokens is not None and key.startswith(PREFIX):
+        return desk.tokens.read(key, desk.now())
+    require_key(request, desk.config.api_keys)
+    return None
+
+
+def _named(asked: FeedbackRequest, message_id: str) -> FeedbackRequest:
+    """The same feedback, on the answer that token or header names where its body names none."""
+    is_named = asked.response_id is not None or asked.inference_id is not None
+    if not message_id or is_named or asked.episode_id is not None:
+        return asked
+    return asked.model_copy(update={"response_id": message_id})
 
 
 def _response_id(asked: FeedbackRequest) -> str:

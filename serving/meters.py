@@ -125,6 +125,18 @@ class Meters:
             ["signal", "action", "result"],
             registry=self.registry,
         )
+        self.learning = Counter(
+            "rluf_feedback_learning",
+            "Feedback taken, by whether it will teach anything (yes, no, unknown) and why not",
+            ["learns", "why"],
+            registry=self.registry,
+        )
+        self.not_learned = Counter(
+            "rluf_answers_not_learned",
+            "Answers recorded as not to be learned from, by what said so",
+            ["why"],
+            registry=self.registry,
+        )
         self.broker_up = Gauge(
             "rluf_broker_up",
             "1 while the broker acknowledges events",

@@ -129,7 +129,6 @@ class ResponseRequest(AnswerRequest):
             in_pieces=bool(self.stream),
             metadata=self.metadata or {},
             is_stored=self.store is not False,
-            user=self.named_user,
         )
 
 

@@ -149,10 +149,6 @@ class AnswerRequest(Asked, ABC):
         """Give what is asked for."""
 
     @property
-    def named_user(self) -> str:
-        return self.safety_identifier or self.user or ""
-
-    @property
     def with_usage(self) -> bool:
         return self.stream_options is not None and bool(self.stream_options.include_usage)
 
@@ -213,7 +209,6 @@ class ChatRequest(SampledRequest):
             with_usage=self.with_usage,
             metadata=self.metadata or {},
             is_stored=self.store is not False,
-            user=self.named_user,
         )
 
 

@@ -22,7 +22,7 @@ from models.verdicts import VerdictRow
 from models.versions import Version
 from serving.desk import Desk
 from serving.errors import NotReady
-from serving.facts import StoreFacts, read_facts
+from serving.facts import Naming, StoreFacts, read_facts
 from serving.lineup import CHAMPION
 from serving.worker_meters import read_worker_meters
 
@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 PATIENCE = 5
 """A status is served again for at least this many times as long as it took to compute."""
+UNNAMED_MIN = 20
+"""Fewer answers that name no user are no cause for a warning: somebody tried something out."""
 LINEAGE_DEPTH = 8
 """Generations of a live version that are told; /v1/status is no archive."""
 
@@ -110,6 +112,7 @@ def _whole(desk: Desk, service: Json) -> bytes:
         service = {**service, "is_ready": False, "reasons": [str(error)]}
         record = {"registry_error": str(error)}
     facts = _read_store(desk, now)
+    service = {**service, "warnings": [*_listed(service["warnings"]), *warn_of(facts.naming)]}
     worker = read_worker_meters(desk.config.worker_metrics_url)
     return msgspec.json.encode(
         {
@@ -121,6 +124,24 @@ def _whole(desk: Desk, service: Json) -> bytes:
             "worker": worker,
         }
     )
+
+
+def warn_of(naming: Naming) -> list[str]:
+    """Warn where most answers name no user: then all who share a key, or have none, are one user,
+    in one arm of an experiment, with one history and one vote."""
+    if naming.num_unnamed < UNNAMED_MIN or 2 * naming.num_unnamed <= naming.num_shown:
+        return []
+    who = f"{naming.num_keys} API keys stand" if naming.num_keys > 1 else "one API key stands"
+    return [
+        f"{naming.num_unnamed:,} of {naming.num_shown:,} answers of the last 24 h name no user:"
+        f" {who if naming.num_keys else 'nobody stands'} for all who ask. Send `user`, or set"
+        " serving.user_header (docs/frontends.md)"
+    ]
+
+
+def _listed(found: object) -> list[object]:
+    assert isinstance(found, list)
+    return found
 
 
 def _read_store(desk: Desk, now: datetime) -> StoreFacts:
@@ -142,6 +163,7 @@ def _facts(facts: StoreFacts) -> Json:
         "signals": facts.signals,
         "dead_letters": facts.dead_letters,
         "activity": facts.activity,
+        "naming": facts.naming,
         "freshness": {
             "last_shown_at": facts.last_shown_at,
             "last_reaction_at": facts.last_reaction_at,

@@ -11,12 +11,14 @@ from starlette.requests import Request
 
 from models.chat import Chat
 from serving.batcher import Ask
+from serving.callers import caller_of, why_not_learned
 from serving.config import ServingConfig
 from serving.desk import Desk
-from serving.doorway import checked, ignored_paths, key_unit, read_json, require_key
+from serving.doorway import checked, ignored_paths, read_json, require_key
 from serving.errors import BadRequest
 from serving.exchange import Exchange, check_recordable
 from serving.heeded import Reader
+from serving.pseudonyms import ANONYMOUS
 from serving.schemas import AnswerRequest
 from serving.wanted import Wanted
 from streams.events import new_id
@@ -44,16 +46,21 @@ async def read_exchange(
     if max_tokens > desk.config.completion_tokens_max:
         warnings.append(f"{wanted.tokens_param} cut to {desk.config.completion_tokens_max}")
     response_id = f"{prefix}{new_id()}"
-    unit = desk.user(wanted.user or key_unit(request))
+    caller = caller_of(desk, request, (asked.safety_identifier, asked.user), wanted.metadata)
+    metadata, prompt = wanted.metadata, wanted.prompts[0]
     exchange = Exchange(
         wanted=wanted,
         # A request by nobody in particular is a unit of its own: shares hold, nothing is sticky.
-        assignment=await desk.engine.resolve(wanted.model, unit or response_id),
+        assignment=await desk.engine.resolve(wanted.model, caller.user_id or response_id),
         asks=tuple(_ask_of(wanted, prompt, desk.config) for prompt in wanted.prompts),
         response_id=response_id,
-        user_id=unit,
+        caller=caller,
+        not_learned=why_not_learned(request, metadata, prompt, desk.config),
         created=int(time.time()),
         warnings=tuple(warnings),
+        feedback_token=""
+        if desk.tokens is None
+        else desk.tokens.give(response_id, caller.user_id or ANONYMOUS, desk.now()),
     )
     check_recordable(desk, exchange)
     return asked, exchange

@@ -35,5 +35,3 @@ class Wanted:
     metadata: Mapping[str, str] = field(default_factory=dict)
     is_stored: bool = True
     """False: never learned from."""
-    user: str = ""
-    """Whom the request names; empty: nobody."""

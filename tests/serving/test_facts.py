@@ -12,6 +12,7 @@ import pytest
 
 from features.views import connect
 from serving.facts import ACTIVITY_MINUTES, StoreFacts, read_facts
+from serving.status import warn_of
 from streams.events import DeadLetter, Event
 from tests.features.histories import at, dead_letter, reaction, shown, store_all
 
@@ -133,3 +134,22 @@ def test_what_came_before_the_last_hour_is_no_activity_but_still_fresh(tmp_path:
     facts = facts_of(tmp_path, [shown("r")], seconds=timedelta(hours=2).total_seconds())
     assert all(row.num_shown == 0 for row in facts.activity)
     assert facts.last_shown_at == at(0)
+
+
+@pytest.mark.parametrize(
+    ("num_named", "who", "words"),
+    [
+        (0, {"user_id": "k", "client_id": "k"}, "one API key stands"),
+        (0, {"user_id": "anonymous"}, "nobody stands"),
+        (39, {"user_id": "k", "client_id": "k"}, "one API key stands"),
+        (40, {"user_id": "k", "client_id": "k"}, ""),
+        (0, {"user_id": "named", "client_id": "k"}, ""),
+    ],
+)
+def test_where_most_answers_name_no_user_the_status_warns(tmp_path: Path, num_named, who, words):
+    events = [shown(f"r{n}", **{"user_id": "u", **who}) for n in range(40)]
+    events += [shown(f"n{n}", f"u{n}", client_id="k") for n in range(num_named)]
+    naming = facts_of(tmp_path, events).naming
+    told = warn_of(naming)
+    assert bool(told) == bool(words)
+    assert all(words in line for line in told)

@@ -22,6 +22,8 @@ from starlette.testclient import TestClient
 
 from serving.app import Room, create_app
 from serving.doorway import Doorway
+from serving.origins import Gate
+from serving.prefix import UnderPrefix
 from serving.tracing import TraceRequests
 from streams.codec import encode, topic_of
 from streams.config import StreamsConfig
@@ -145,7 +147,7 @@ def test_from_request_to_fact_is_one_trace(traced: Traced):
 
 
 def test_a_request_is_described_by_its_route_and_by_nothing_that_its_client_chose(traced: Traced):
-    asked = {"user-agent": "a-browser", "host": "a-host.test", "x-forwarded-for": "192.0.2.7"}
+    asked = {"user-agent": "a-browser", "host": "a-host.localhost", "x-forwarded-for": "192.0.2.7"}
     url = "/v1/feedback?actor=u-9"
     assert traced.api.post(url, json=LOVE, headers=asked).status_code == 202
     [request] = traced.of_kind(SpanKind.SERVER)
@@ -295,8 +297,8 @@ def test_without_tracing_nothing_of_it_is_in_a_requests_way(live: Place):
 
     processor = SimpleSpanProcessor(InMemorySpanExporter())
     tracing = Spans(TracingConfig(), CONFIG, process="api", processor=processor)
-    assert passed(live.room()) == [Doorway]
-    assert passed(live.room(tracing=tracing)) == [TraceRequests, Doorway]
+    assert passed(live.room()) == [UnderPrefix, Doorway, Gate]
+    assert passed(live.room(tracing=tracing)) == [UnderPrefix, TraceRequests, Doorway, Gate]
 
 
 def test_the_api_imports_neither_sdk_nor_exporter_while_tracing_is_off():
