@@ -103,7 +103,7 @@ def require_json(request: Request) -> None:
     """Raise WrongType unless the body says that it is JSON: a page of any site can have a browser
     send everything else without asking us first. An event's own headers (`ce-`) tell as much."""
     told = request.headers.get("content-type", "")
-    is_event = any(name.startswith("ce-") for name in request.headers)
+    is_event = any(name.startswith(("ce-", "ce_")) for name in request.headers)
     if JSON_TYPE.fullmatch(told) or (is_event and not told.strip()):
         return
     raise WrongType(

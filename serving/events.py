@@ -54,9 +54,9 @@ def event_routes(desk: Desk) -> APIRouter:
                 retry_after_s=desk.config.retry_after_s,
             )
         told = _told(desk, events)
-        answer: dict[str, object] = {"id": events[0].id, **told.get(events[0].id, {})}
-        if kind == BATCH:
-            answer = {"ids": [event.id for event in events], "reactions": told}
+        answer: dict[str, object] = {"ids": [event.id for event in events]}
+        if kind != BATCH:
+            answer = {"id": events[0].id, **(told[0] if told else {})}
         return Response(msgspec.json.encode(answer), status_code=202, media_type="application/json")
 
     return router
@@ -112,15 +112,13 @@ def _as_stored(desk: Desk, event: Shown | Reaction, key: str) -> Shown | Reactio
     )
 
 
-def _told(desk: Desk, events: list[Shown | Reaction]) -> dict[str, dict[str, object]]:
-    """What each reaction will teach, by its id, now that the exposures beside it are known."""
+def _told(desk: Desk, events: list[Shown | Reaction]) -> list[dict[str, object]]:
+    """Count what each reaction will teach, now that the exposures beside it are known, and say it;
+    the answer to a batch has no room for that."""
     for event in events:
         if isinstance(event, Shown):
             desk.recent.note(event, is_recorded=True)
-    told = {}
-    for event in events:
-        if isinstance(event, Reaction):
-            prospect = desk.recent.prospect(event)
-            prospect.count(desk.meters)
-            told[event.id] = prospect.told()
-    return told
+    prospects = [desk.recent.prospect(event) for event in events if isinstance(event, Reaction)]
+    for prospect in prospects:
+        prospect.count(desk.meters)
+    return [prospect.told() for prospect in prospects]

@@ -34,7 +34,10 @@ def binary() -> tuple[bytes, dict[str, str]]:
 
 def test_an_event_in_structured_mode_is_202_once_the_broker_has_it(api: TestClient, live: Place):
     response = api.post("/v1/events", content=encode(EVENT), headers=STRUCTURED)
-    assert (response.status_code, response.json()) == (202, {"id": "e-1"})
+    assert (response.status_code, response.json()) == (
+        202,
+        {"id": "e-1", "learns": None, "why": ["unknown_response"]},
+    )
     [taken] = live.producer.reactions
     assert msgspec.structs.replace(taken, known_at=EVENT.known_at) == EVENT
     assert taken.known_at == live.clock.at

@@ -31,7 +31,8 @@ def test_a_reaction_is_answered_202_once_the_broker_has_it(api: TestClient, live
     response = send(api, key="k-1")
     assert response.status_code == 202
     [reaction] = live.producer.reactions
-    assert response.json() == {"feedback_id": reaction.id}
+    unknown = {"learns": None, "why": ["unknown_response"]}
+    assert response.json() == {"feedback_id": reaction.id, **unknown}
     assert (reaction.response_id, reaction.user_id, reaction.signal, reaction.action) == (
         "chatcmpl-1",
         "u-9",
