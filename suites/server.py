@@ -30,6 +30,9 @@ SETTINGS = {
     "RLUF_SERVING__ROOT_PATH": PREFIX,
     "RLUF_SERVING__API_KEYS": json.dumps([KEY]),
     "RLUF_SERVING__ADMIN_KEYS": json.dumps([ADMIN_KEY]),
+    "RLUF_SERVING__USER_HEADER": "X-OpenWebUI-User-Id",
+    "RLUF_SERVING__CONVERSATION_HEADER": "X-OpenWebUI-Chat-Id",
+    "RLUF_SERVING__MESSAGE_HEADER": "X-OpenWebUI-Message-Id",
     "HF_HUB_OFFLINE": "1",
     "TOKENIZERS_PARALLELISM": "false",
 }

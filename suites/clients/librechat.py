@@ -19,14 +19,14 @@ from checks import (
     wait_for,
 )
 
-TITLE = """Provide a concise title of five words or less for the conversation.
+TITLE = """Provide a concise, 5-word-or-less title for the conversation.
 
 Conversation:
 User: hello there
 AI: hello"""
 
 
-def ask(user, text="hello there", **given):
+def ask(user, text="hello there", headers=None, **given):
     body = {
         "model": MODEL,
         "user": user,
@@ -41,7 +41,9 @@ def ask(user, text="hello there", **given):
         ],
         **given,
     }
-    said = send("/v1/chat/completions", body, headers={"user-agent": "OpenAI/JS 5.10.1"})
+    said = send(
+        "/v1/chat/completions", body, headers={"user-agent": "OpenAI/JS 5.10.1", **(headers or {})}
+    )
     expect(said.status == 200, said)
     if not body["stream"]:
         return said.json()["id"], said
@@ -94,6 +96,11 @@ def a_conversation_that_goes_on_is_answered():
 @check
 def a_call_that_is_not_to_be_stored_is_not_learned_from():
     expect_not_learned(lambda: ask(new_user(), store=False))
+
+
+@check
+def a_call_marked_by_a_header_is_not_learned_from():
+    expect_not_learned(lambda: ask(new_user(), headers={"x-rluf-learnable": "false"}))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Requests shaped like Open WebUI's: one key, users in headers, background calls, two ids.
 
 The shapes are those that its 0.6 line sends with ENABLE_FORWARD_USER_INFO_HEADERS=true; the
-settings of the server are those of docs/running.md's recipe.
+settings of the server are those of docs/frontends.md.
 """
 
 import json
@@ -25,16 +25,16 @@ from checks import (
 )
 
 TITLE = """### Task:
-Write a title of a few words for the chat below, with an emoji.
+Generate a title of a few words, with an emoji, for the chat below.
 ### Output:
 JSON format: { "title": "..." }
 ### Chat History:
 <chat_history>
 USER: hello there
 </chat_history>"""
-TAGS = TITLE.replace("Write a title of a few words for", "Name one to three topics of")
+TAGS = TITLE.replace("a title of a few words, with an emoji,", "one to three tags")
 FOLLOW_UPS = TITLE.replace(
-    "Write a title of a few words for", "Suggest what the user may ask after"
+    "Generate a title of a few words, with an emoji,", "Suggest next questions"
 )
 
 
