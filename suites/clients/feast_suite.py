@@ -1,6 +1,5 @@
 """Feast's own command line and SDK on our repository: our numbers, and nothing breaks."""
 
-import json
 import math
 import os
 import re
@@ -26,7 +25,6 @@ from feast import FeatureStore
 
 ROOT = Path(os.environ["SUITES_ROOT"])
 REPOSITORY = Path(os.environ["SUITES_HOME"]) / "feast"
-SETTINGS = json.loads(os.environ["SUITES_SETTINGS"])
 
 
 def feast(*arguments):
@@ -38,19 +36,6 @@ def feast(*arguments):
         timeout=240,
     )
     return done.returncode, done.stdout + done.stderr
-
-
-def rluf(*arguments):
-    done = subprocess.run(
-        [sys.executable, "-m", "rluf", *arguments],
-        cwd=ROOT,
-        env={**os.environ, **SETTINGS},
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    expect(done.returncode == 0, done.stderr[-600:])
-    return done.stdout
 
 
 def loved_user():
@@ -100,21 +85,11 @@ def the_sdk_gives_the_numbers_that_the_api_gives():
 def historical_features_are_those_of_rluf_without_anybody_having_asked_before():
     store = FeatureStore(repo_path=str(REPOSITORY))
     now = datetime.now(UTC)
-    key = stored_key(USER)
-    rows = pandas.DataFrame({"user_id": [key], "event_timestamp": [pandas.Timestamp(now)]})
+    rows = pandas.DataFrame({"user_id": [USER], "event_timestamp": [pandas.Timestamp(now)]})
     found = store.get_historical_features(
         entity_df=rows, features=["user_history:num_shown", "user_history:num_love"]
     ).to_df()
     expect(int(found["num_shown"][0]) == 1 and int(found["num_love"][0]) == 1, found.to_dict())
-
-
-def stored_key(user):
-    """The pseudonym under which a user's rows stand."""
-    said = rluf("features", "online", "--user", user, "--json")
-    value = json.loads(said)
-    text = json.dumps(value)
-    found = re.findall(r'"(p1_[^"]+|[0-9a-f]{32,64})"', text)
-    return found[0] if found else user
 
 
 @check
@@ -150,6 +125,14 @@ def apply_with_a_foreign_file_in_the_repository_deletes_nothing():
         feast("apply")
     finally:
         foreign.unlink(missing_ok=True)
+    user = loved_user()
+    expect(online(user) == 1, snippet(user))
+
+
+@check
+def teardown_takes_nothing_of_ours():
+    feast("teardown")
+    expect(features(USER).get("num_love") == 1, features(USER))
     user = loved_user()
     expect(online(user) == 1, snippet(user))
 

@@ -4,6 +4,7 @@ Method: `make suites` for the clients that are installed here already, against o
 client that is missing is skipped by name.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,12 @@ from suites.table import SUITES, Suite
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
-QUICK: tuple[Suite, ...] = tuple(SUITES[name] for name in ("kcat", "promtool", "nginx"))
+OPENAI = replace(SUITES["openai-python"], packages=(), distribution="openai")
+"""The tests' own dependencies bring it along."""
+QUICK: tuple[Suite, ...] = (
+    OPENAI,
+    *(SUITES[name] for name in ("kcat", "promtool", "open-webui", "librechat", "nginx")),
+)
 
 
 @pytest.fixture(scope="module")
