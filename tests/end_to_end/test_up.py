@@ -11,7 +11,7 @@ import subprocess
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,9 @@ OWN_PORT = {"RLUF_SERVING__PORT": "0"}
 class Up:
     """A running `rluf up` and what it has said so far."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *options: str, settings: Mapping[str, str] = OWN_PORT) -> None:
         self.home = home
-        self.process: subprocess.Popen[str] = start("up", home=home, settings=OWN_PORT)
+        self.process: subprocess.Popen[str] = start("up", *options, home=home, settings=settings)
         self.said: list[str] = []
         self._listener = threading.Thread(target=self._listen)
         self._listener.start()
