@@ -2,6 +2,11 @@
 
 import time
 from collections.abc import Callable
+from typing import TypeVar
+
+from streams.errors import Unavailable
+
+Answer = TypeVar("Answer")
 
 WAIT_S = 300.0
 """Longest wait for anything that comes within seconds on an idle machine. pytest's own limit for a
@@ -17,4 +22,16 @@ def wait_for(
     while not is_true():
         if time.monotonic() > until:
             raise TimeoutError(f"not within {limit_s:g} s: {what}")
+        time.sleep(LOOK_S)
+
+
+def patiently(errand: Callable[[], Answer]) -> Answer:
+    """What an errand to a broker gives, which is up but may be too busy to answer at first."""
+    until = time.monotonic() + WAIT_S
+    while True:
+        try:
+            return errand()
+        except Unavailable:
+            if time.monotonic() > until:
+                raise
         time.sleep(LOOK_S)

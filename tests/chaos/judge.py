@@ -5,16 +5,14 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kafka import KafkaConsumer, TopicPartition
-
 from features.views import connect
 from streams.config import StreamsConfig
 from streams.topics import lag
 from tests.chaos.oracle import Expected, Label, content
+from tests.reading import read_whole
 
 KEPT_MAX = 10
 """The most examples of each fault in a verdict."""
-READ_TIMEOUT_MS = 5_000
 
 
 @dataclass(slots=True, kw_only=True)
@@ -112,22 +110,16 @@ def _judge_letters(
 
 def _letters_on_topic(config: StreamsConfig) -> set[tuple[str, str, bytes]]:
     """(key, reason, value) of what lies on the topic of dead letters."""
-    consumer = KafkaConsumer(
-        bootstrap_servers=config.brokers.split(","),
-        auto_offset_reset="earliest",
+    records = read_whole(
+        config.brokers,
+        config.dead_letters_topic,
         isolation_level="read_committed",
-        consumer_timeout_ms=READ_TIMEOUT_MS,
         max_partition_fetch_bytes=16 << 20,
     )
-    topic = config.dead_letters_topic
-    consumer.assign([TopicPartition(topic, number) for number in range(config.partitions)])
-    try:
-        return {
-            (record.key.decode(), dict(record.headers)["reason"].decode(), record.value or b"")
-            for record in consumer
-        }
-    finally:
-        consumer.close()
+    return {
+        (record.key.decode(), dict(record.headers)["reason"].decode(), record.value or b"")
+        for record in records
+    }
 
 
 def as_json(findings: Findings) -> str:

@@ -23,7 +23,7 @@ from tests.streams.worker_rig import (
     is_caught_up,
     start_worker,
 )
-from tests.waiting import WAIT_S, wait_for
+from tests.waiting import WAIT_S, patiently, wait_for
 
 pytestmark = [
     pytest.mark.kafka,
@@ -36,7 +36,7 @@ STRUCTURED = ("-H", "content-type=application/cloudevents+json")
 
 @pytest.fixture
 def config(streams_config: StreamsConfig) -> StreamsConfig:
-    ensure_topics(streams_config)
+    patiently(lambda: ensure_topics(streams_config))
     return streams_config
 
 

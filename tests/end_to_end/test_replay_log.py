@@ -29,7 +29,7 @@ from streams.producer import Producer
 from streams.topics import Offsets, end_offsets, ensure_topics, lag
 from tests.features.histories import busy_month, erasure, reaction, store_all
 from tests.rluf.command import finish, start
-from tests.waiting import WAIT_S
+from tests.waiting import WAIT_S, patiently
 
 pytestmark = pytest.mark.kafka
 
@@ -78,7 +78,7 @@ def told(kafka_broker, tmp_path_factory) -> Told:
     home, own = tmp_path_factory.mktemp("worker"), new_id()
     topics = {f"{kind}_topic": f"{own}.{kind}" for kind in TOPICS}
     config = StreamsConfig(brokers=kafka_broker.brokers, group=f"{own}.group", **topics)
-    ensure_topics(config)
+    patiently(lambda: ensure_topics(config))
     with working(config, home), Producer(config) as producer:
         for event in [*EARLIER, *EARLIER[::4]]:
             producer.send(event)

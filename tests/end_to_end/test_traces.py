@@ -29,7 +29,7 @@ from streams.config import StreamsConfig
 from streams.events import new_id
 from streams.topics import ensure_topics, lag
 from tests.rluf.command import ROOT, environment
-from tests.waiting import WAIT_S, wait_for
+from tests.waiting import WAIT_S, patiently, wait_for
 
 pytestmark = pytest.mark.kafka
 
@@ -172,7 +172,7 @@ def place(kafka_broker, tmp_path_factory) -> Place:
     own = new_id()
     topics = {f"{kind}_topic": f"{own}.{kind}" for kind in TOPICS}
     config = StreamsConfig(brokers=kafka_broker.brokers, group=f"{own}.group", **topics)
-    ensure_topics(config)
+    patiently(lambda: ensure_topics(config))
     home = tmp_path_factory.mktemp("traced") / "home"
     return Place(home=home, config=config, port=free_port(), collector_port=free_port())
 

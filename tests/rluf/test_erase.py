@@ -38,6 +38,7 @@ from tests.features.histories import (
     shown,
     verdict,
 )
+from tests.waiting import patiently
 
 WHO = "canary-user-7f3a"
 PROMPT = "my zebra Quagga sleeps under the old piano"
@@ -190,7 +191,7 @@ def test_the_erasure_travels_as_an_event_and_is_waited_for(
     settings, registry, streams_config, monkeypatch
 ):
     settings = replace(settings, streams=streams_config)
-    ensure_topics(streams_config)
+    patiently(lambda: ensure_topics(streams_config))
     store = FactStore(settings.features)
     store.append(facts_of(EVENTS))
     monkeypatch.setattr("rluf.erase.FACT_WAIT_S", 1.0)

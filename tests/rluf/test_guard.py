@@ -7,7 +7,6 @@ import re
 from dataclasses import replace
 
 import pytest
-from kafka import KafkaConsumer, TopicPartition
 
 from features.store import FactStore
 from rluf.guard import list_quarantined, overrule
@@ -17,6 +16,8 @@ from streams.pipeline import Pipeline, Record
 from streams.topics import end_offsets, ensure_topics
 from streams.worker import Judge
 from tests.features.histories import reaction, shown, store_all, verdict
+from tests.reading import read_whole
+from tests.waiting import patiently
 
 LOVE = [shown("r1"), reaction("r1", "add", 5), reaction("r2", "add", 6)]
 
@@ -28,16 +29,10 @@ def settings(tmp_path):
 
 def sent_verdicts(config):
     """The records on the topic of verdicts."""
-    consumer = KafkaConsumer(
-        bootstrap_servers=config.brokers, auto_offset_reset="earliest", consumer_timeout_ms=3_000
-    )
-    consumer.assign([TopicPartition(config.verdicts_topic, n) for n in range(config.partitions)])
-    records = [
+    return [
         Record(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, r.headers)
-        for r in consumer
+        for r in read_whole(config.brokers, config.verdicts_topic)
     ]
-    consumer.close()
-    return records
 
 
 def test_what_stands_is_listed_with_how_many_reactions_it_covers(settings):
@@ -50,7 +45,7 @@ def test_what_stands_is_listed_with_how_many_reactions_it_covers(settings):
 @pytest.mark.kafka
 def test_a_person_overrules_the_guard_through_the_log(settings, streams_config):
     settings = replace(settings, streams=streams_config)
-    ensure_topics(streams_config)
+    patiently(lambda: ensure_topics(streams_config))
     store_all(settings.home, [*LOVE, verdict("u", seconds=9)])
     made = overrule(settings, "u", "release", response_id="", who="ann", why="a fan, not a bot")
     records = sent_verdicts(streams_config)
@@ -62,7 +57,7 @@ def test_a_person_overrules_the_guard_through_the_log(settings, streams_config):
 
 @pytest.mark.kafka
 def test_what_the_guard_decides_is_in_the_log_once_it_is_counted(streams_config):
-    ensure_topics(streams_config)
+    patiently(lambda: ensure_topics(streams_config))
     decided = [verdict("u"), verdict("v", "release")]
     judge = Judge(lambda: decided, streams_config)
     judge._decide()

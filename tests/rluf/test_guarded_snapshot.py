@@ -23,6 +23,7 @@ from streams.worker import Judge
 from tests.features.histories import store_all
 from tests.features.test_snapshot_guard import FACTS, NOW, loves_of
 from tests.rluf.test_guard import sent_verdicts
+from tests.waiting import patiently
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def test_a_replay_compares_with_the_snapshot_that_training_takes(settings):
 @pytest.mark.kafka
 def test_the_verdict_comes_through_the_log_later_and_changes_nothing(settings, streams_config):
     settings = replace(settings, streams=streams_config)
-    ensure_topics(streams_config)
+    patiently(lambda: ensure_topics(streams_config))
     now = datetime.now(UTC)
     moved = [
         msgspec.structs.replace(

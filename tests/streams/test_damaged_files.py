@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import psutil
 import pytest
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka import KafkaAdminClient, KafkaProducer
 from kafka.admin import NewTopic
 
 from streams.broker import Broker, Place, running
@@ -20,6 +20,7 @@ from streams.identity import is_formatted, keep_identity
 from streams.jars import Jar, ensure_jars
 from tests.conftest import CACHE
 from tests.damages import cut, empty, every_damage, gone, not_text, unreadable, zeroed
+from tests.reading import read_whole
 from tests.streams.test_jars import CONTENTS, Repository, lock_of
 
 IDS = (
@@ -210,15 +211,5 @@ def fill(broker: Broker) -> None:
 
 
 def count(broker: Broker) -> int:
-    """How many records a reader gets, who waits some seconds for more."""
-    consumer = KafkaConsumer(
-        "t",
-        bootstrap_servers=broker.brokers,
-        auto_offset_reset="earliest",
-        consumer_timeout_ms=4000,
-        group_id=None,
-    )
-    try:
-        return sum(1 for _ in consumer)
-    finally:
-        consumer.close()
+    """How many records a reader gets."""
+    return len(read_whole(broker.brokers, "t"))

@@ -24,7 +24,7 @@ from streams.topics import delete_topics, end_offsets, ensure_topics, topic_ids
 from tests.streams.silent_rig import Dials, start_silent
 from tests.streams.test_worker import produce, produce_reactions, reaction, reactions, read_topic
 from tests.streams.worker_rig import RunningWorker, dead_letters, is_caught_up
-from tests.waiting import WAIT_S, wait_for
+from tests.waiting import WAIT_S, patiently, wait_for
 
 pytestmark = pytest.mark.kafka
 
@@ -41,7 +41,7 @@ Start = Callable[..., RunningWorker]
 
 @pytest.fixture
 def config(streams_config) -> StreamsConfig:
-    ensure_topics(streams_config)
+    patiently(lambda: ensure_topics(streams_config))
     return streams_config
 
 
@@ -178,8 +178,8 @@ def test_a_partition_added_under_a_running_worker_is_read_from_its_first_record(
 def make_anew(config: StreamsConfig, topic: str) -> None:
     """Delete a topic with all that is in it, and make it again as soon as it is gone."""
     delete_topics(config, [topic])
-    wait_for(lambda: topic not in topic_ids(config))
-    ensure_topics(config)
+    wait_for(lambda: topic not in patiently(lambda: topic_ids(config)))
+    patiently(lambda: ensure_topics(config))
 
 
 @pytest.mark.parametrize("num_new", [8, 20, 60])

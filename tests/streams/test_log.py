@@ -14,6 +14,7 @@ from streams.config import StreamsConfig
 from streams.errors import Unavailable
 from streams.log import measure, parse_offsets, read_log
 from streams.topics import ensure_topics
+from tests.waiting import patiently
 
 NOON_MS = 1_760_000_000_000
 CONFIG = StreamsConfig()
@@ -52,7 +53,7 @@ def test_a_time_without_a_zone_is_refused_before_anything_is_asked():
 
 def fill(config: StreamsConfig, count: int = 10) -> None:
     """So many reactions into partition 0, a second apart; one record into partition 2."""
-    ensure_topics(config)
+    patiently(lambda: ensure_topics(config))
     with closing(KafkaProducer(bootstrap_servers=config.brokers)) as producer:
         for number in range(count):
             producer.send(
@@ -114,7 +115,7 @@ def test_what_was_deleted_is_counted_and_a_start_beyond_the_end_is_said(streams_
 
 @pytest.mark.kafka
 def test_a_partition_that_the_log_does_not_have_is_refused(streams_config):
-    ensure_topics(streams_config)
+    patiently(lambda: ensure_topics(streams_config))
     with pytest.raises(ValueError, match=":99, which the log does not have"):
         measure(streams_config, start={(streams_config.shown_topic, 99): 0})
 

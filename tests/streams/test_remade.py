@@ -30,7 +30,7 @@ from streams.worker import EXIT_STALLED
 from tests.streams.test_hostile_log import make_anew
 from tests.streams.test_worker import produce_reactions, reactions
 from tests.streams.worker_rig import is_caught_up, start_worker
-from tests.waiting import WAIT_S, wait_for
+from tests.waiting import WAIT_S, patiently, wait_for
 
 NUM_OLD = 20
 A, B = "2fbf5292-b7f0-4fd8-9e5a-bb884093e85f", "6b3d3f71-ea75-4add-b2e2-6d500911e0c6"
@@ -38,7 +38,7 @@ A, B = "2fbf5292-b7f0-4fd8-9e5a-bb884093e85f", "6b3d3f71-ea75-4add-b2e2-6d500911
 
 @pytest.fixture
 def config(streams_config) -> StreamsConfig:
-    ensure_topics(streams_config)
+    patiently(lambda: ensure_topics(streams_config))
     return streams_config
 
 

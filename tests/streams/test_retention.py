@@ -20,10 +20,10 @@ from tests.streams.silent_rig import Dials, start_silent
 from tests.streams.test_remade import commit
 from tests.streams.test_worker import produce, reaction, reactions
 from tests.streams.worker_rig import RunningWorker, is_caught_up, wait_for
+from tests.waiting import patiently
 
 pytestmark = pytest.mark.kafka
 
-WAIT_S = 120.0
 STALL_S = 3.0
 NAMED = "the log deleted records before they were read"
 
@@ -32,7 +32,7 @@ NAMED = "the log deleted records before they were read"
 def config(streams_config) -> StreamsConfig:
     """One partition, so that offsets are counted easily, and a worker that takes little in hand."""
     config = replace(streams_config, partitions=1, batch_events_max=5)
-    ensure_topics(config)
+    patiently(lambda: ensure_topics(config))
     return config
 
 
@@ -65,13 +65,13 @@ def delete(config: StreamsConfig, before: int) -> None:
 
 
 def catch_up(config: StreamsConfig) -> None:
-    wait_for(lambda: is_caught_up(config), WAIT_S)
+    wait_for(lambda: is_caught_up(config))
 
 
 def outlive_the_watchdog(worker: RunningWorker) -> None:
     """Let more time pass than a worker is given that stands still."""
     until = time.monotonic() + 3 * STALL_S
-    wait_for(lambda: time.monotonic() > until or worker.process.poll() is not None, WAIT_S)
+    wait_for(lambda: time.monotonic() > until or worker.process.poll() is not None)
     assert worker.process.poll() is None, worker.log.read_text()
 
 
@@ -86,7 +86,7 @@ def test_where_all_was_deleted_the_worker_goes_on_and_names_it_once(config, star
     delete(config, 10)
     assert (standings(config)[place].lag, standings(config)[place].lost) == (0, 6)
     second = start()
-    wait_for(lambda: committed_offsets(config).get(place) == 10, WAIT_S)
+    wait_for(lambda: committed_offsets(config).get(place) == 10)
     assert standings(config)[place].lost == 0
     outlive_the_watchdog(second)
     assert second.log.read_text().count(NAMED) == 1
@@ -96,7 +96,7 @@ def test_where_all_was_deleted_the_worker_goes_on_and_names_it_once(config, star
     assert second.stop() == 0
     third = start()
     said |= say(config, "last", 1)
-    wait_for(lambda: set(reactions(tmp_path)) == said, WAIT_S)
+    wait_for(lambda: set(reactions(tmp_path)) == said)
     assert NAMED not in third.log.read_text()
 
 
@@ -106,7 +106,7 @@ def test_where_nothing_was_ever_committed_and_all_was_deleted_the_worker_goes_on
     assert sum(lag(config).values()) == 0
     assert standings(config)[config.reactions_topic, 0].lost == 6
     worker = start()
-    wait_for(lambda: committed_offsets(config) == {(config.reactions_topic, 0): 6}, WAIT_S)
+    wait_for(lambda: committed_offsets(config) == {(config.reactions_topic, 0): 6})
     outlive_the_watchdog(worker)
     assert worker.log.read_text().count(NAMED) == 1
 
@@ -118,7 +118,7 @@ def test_what_is_deleted_under_a_worker_that_waits_is_named_and_what_it_has_in_h
     down = tmp_path / "down"
     down.touch()
     in_hand = say(config, "read", 10)
-    wait_for(lambda: "unavailable, waiting" in worker.log.read_text(), WAIT_S)
+    wait_for(lambda: "unavailable, waiting" in worker.log.read_text())
     before = say(config, "perhaps", 20)
     delete(config, 30)
     kept = say(config, "kept", 5)

@@ -28,7 +28,7 @@ from tests.streams.silent_rig import (
 )
 from tests.streams.test_worker import produce_reactions, reactions
 from tests.streams.worker_rig import RunningWorker, is_caught_up
-from tests.waiting import WAIT_S, wait_for
+from tests.waiting import WAIT_S, patiently, wait_for
 
 pytestmark = pytest.mark.kafka
 
@@ -40,7 +40,7 @@ Start = Callable[[StreamsConfig, Dials], RunningWorker]
 
 @pytest.fixture
 def config(streams_config) -> StreamsConfig:
-    ensure_topics(streams_config)
+    patiently(lambda: ensure_topics(streams_config))
     return streams_config
 
 
@@ -124,7 +124,7 @@ def test_a_broker_that_is_gone_longer_than_the_limit_and_comes_back_is_no_alarm(
         config = StreamsConfig(
             **{n: getattr(streams_config, n) for n in StreamsConfig.__slots__} | changed
         )
-        ensure_topics(config)
+        patiently(lambda: ensure_topics(config))
         worker = start(config, Dials(stall_limit_s=4.0))
         produce_reactions(config, ids("before", 40))
         wait_for(lambda: is_caught_up(config))

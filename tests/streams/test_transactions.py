@@ -22,16 +22,16 @@ from tests.streams.samples import shown
 from tests.streams.silent_rig import Dials, start_silent
 from tests.streams.test_worker import reaction, reactions
 from tests.streams.worker_rig import RunningWorker, is_caught_up, stored, wait_for
+from tests.waiting import patiently
 
 pytestmark = pytest.mark.kafka
 
-WAIT_S = 120.0
 STALL_S = 3.0
 
 
 @pytest.fixture
 def config(streams_config) -> StreamsConfig:
-    ensure_topics(streams_config)
+    patiently(lambda: ensure_topics(streams_config))
     return streams_config
 
 
@@ -71,7 +71,7 @@ async def say(into: AIOKafkaProducer, config: StreamsConfig, *ids: str, partitio
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    await asyncio.to_thread(wait_for, condition, WAIT_S)
+    await asyncio.to_thread(wait_for, condition)
 
 
 def replayed(config: StreamsConfig, start: object = None) -> list[bytes]:
@@ -106,7 +106,7 @@ def test_only_what_was_committed_becomes_facts_live_and_in_replays(config, start
     worker = start()
     before = datetime.now(UTC) - timedelta(minutes=1)
     run(transact)
-    wait_for(lambda: is_caught_up(config), WAIT_S)
+    wait_for(lambda: is_caught_up(config))
     kept = {f"kept-{round}": 1 for round in range(5)}
     assert reactions(tmp_path) == kept
     assert sum(lag(config).values()) == 0
@@ -163,7 +163,7 @@ def test_of_a_producer_that_is_fenced_nothing_is_read_and_of_its_successor_all(
 
     start()
     run(transact)
-    wait_for(lambda: is_caught_up(config), WAIT_S)
+    wait_for(lambda: is_caught_up(config))
     assert reactions(tmp_path) == {"new": 1}
     assert replayed(config) == [encode(reaction("new"))]
 
@@ -180,5 +180,5 @@ def test_a_transaction_over_both_topics_is_taken_whole_or_not_at_all(config, sta
 
     start()
     run(transact)
-    wait_for(lambda: is_caught_up(config), WAIT_S)
+    wait_for(lambda: is_caught_up(config))
     assert set(stored(tmp_path)) == {("shown", "kept"), ("reaction", "kept")}

@@ -26,7 +26,7 @@ from streams.ledger import Chunk, Ledger, OffsetsSkipped
 from streams.pipeline import Record
 from streams.topics import ensure_topics
 from streams.transport import _chunk_of
-from tests.waiting import WAIT_S
+from tests.waiting import WAIT_S, patiently
 
 T = TypeVar("T")
 
@@ -230,7 +230,7 @@ def test_while_the_worker_is_full_no_question_is_left_lying_at_the_broker(tmp_pa
     """One about topics that have nothing to give would lie there for 1.5 s, and the records that
     come after those taken meanwhile would wait for it."""
     config = replace(streams_config, data_dir=tmp_path, partitions=1)
-    ensure_topics(config)
+    patiently(lambda: ensure_topics(config))
     taken: asyncio.Queue[Chunk] = asyncio.Queue()
 
     async def run() -> None:

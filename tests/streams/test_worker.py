@@ -14,22 +14,23 @@ from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaProducer
-from kafka import KafkaConsumer, TopicPartition
 
 from streams.codec import encode
 from streams.config import StreamsConfig
 from streams.events import Erasure, Reaction, Shown
 from streams.producer import Producer
-from streams.topics import committed_offsets, end_offsets, ensure_topics, lag
+from streams.topics import committed_offsets, ensure_topics, lag
 from streams.worker import EXIT_STALLED
+from tests.reading import read_whole
 from tests.streams.worker_rig import (
     dead_letters,
     is_caught_up,
+    num_read,
     start_worker,
     stored,
     wait_for,
 )
-from tests.waiting import WAIT_S
+from tests.waiting import WAIT_S, patiently
 
 pytestmark = pytest.mark.kafka
 
@@ -51,7 +52,7 @@ def config(kafka_broker) -> StreamsConfig:
         decisions_topic=f"{own}.decisions",
         linger_ms=50,
     )
-    ensure_topics(config)
+    patiently(lambda: ensure_topics(config))
     return config
 
 
@@ -141,18 +142,8 @@ def test_events_of_every_kind_are_stored_and_bad_neighbours_become_dead_letters(
 
 def read_topic(config: StreamsConfig, topic: str) -> list[tuple[bytes, dict[str, bytes]]]:
     """Values and headers of all records of a topic."""
-    ends = end_offsets(config, [topic])
-    consumer = KafkaConsumer(bootstrap_servers=config.brokers, auto_offset_reset="earliest")
-    try:
-        consumer.assign([TopicPartition(*place) for place in ends])
-        found: list[tuple[bytes, dict[str, bytes]]] = []
-        until = time.monotonic() + 30
-        while len(found) < sum(ends.values()) and time.monotonic() < until:
-            for records in consumer.poll(timeout_ms=500).values():
-                found += [(record.value, dict(record.headers)) for record in records]
-        return found
-    finally:
-        consumer.close()
+    records = read_whole(config.brokers, topic)
+    return [(record.value, dict(record.headers)) for record in records]
 
 
 def test_killed_in_the_middle_nothing_is_lost_and_nothing_doubled_after_removing_duplicates(
@@ -208,7 +199,7 @@ def test_a_stopped_worker_writes_and_commits_what_it_has_read(config, workers, t
     worker = start_worker(patient, tmp_path)
     workers.append(worker)
     produce_reactions(patient, ["a", "b", "c"])
-    time.sleep(2)  # Long enough to be read; its batch would wait for ten minutes.
+    wait_for(lambda: num_read(tmp_path) == 3)  # Its batch would wait for ten minutes.
     assert reactions(tmp_path) == {}
     assert worker.stop() == 0
     assert reactions(tmp_path) == {"a": 1, "b": 1, "c": 1}

@@ -25,8 +25,8 @@ from streams.errors import Unavailable
 from streams.pipeline import Facts
 from streams.topics import committed_offsets, end_offsets
 from streams.worker import run_worker
-from streams.writer import Writer
-from tests.waiting import WAIT_S, wait_for
+from streams.writer import ChunkEvent, Writer
+from tests.waiting import WAIT_S, patiently, wait_for
 
 ROOT = Path(__file__).parents[2]
 
@@ -153,8 +153,26 @@ def dead_letters(folder: Path) -> dict[bytes, str]:
 
 def is_caught_up(config: StreamsConfig) -> bool:
     """Whether all that the log holds is committed, to the last offset."""
-    committed = committed_offsets(config)
-    return all(committed.get(place, 0) == end for place, end in end_offsets(config).items())
+    committed = patiently(lambda: committed_offsets(config))
+    ends = patiently(lambda: end_offsets(config))
+    return all(committed.get(place, 0) == end for place, end in ends.items())
+
+
+def num_read(folder: Path) -> int:
+    """How many records the workers of this folder have taken in, stored or not."""
+    path = folder / "read"
+    return sum(map(int, path.read_text().split())) if path.exists() else 0
+
+
+def _tell_what_is_read(path: Path) -> None:
+    put = Writer.put
+
+    def told(self: Writer, event: ChunkEvent) -> None:
+        put(self, event)
+        with path.open("a") as out:
+            out.write(f"{len(event.value.records)}\n")
+
+    Writer.put = told  # type: ignore[method-assign]
 
 
 def main() -> None:
@@ -162,7 +180,9 @@ def main() -> None:
     rig = json.loads(Path(sys.argv[1]).read_text())
     logging.basicConfig(level=logging.WARNING)
     config = StreamsConfig(**rig["config"], data_dir=Path(rig["data_dir"]))
-    sink = FileSink(Path(sys.argv[1]).parent, append_s=rig["append_s"])
+    folder = Path(sys.argv[1]).parent
+    sink = FileSink(folder, append_s=rig["append_s"])
+    _tell_what_is_read(folder / "read")
     match rig["fault"]:
         case "agent":  # It dies on the first chunk.
 
