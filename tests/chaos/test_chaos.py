@@ -91,8 +91,7 @@ def test_an_event_that_nobody_sent_and_a_label_that_differs_are_found(lines, tmp
 
 
 @pytest.mark.kafka
-@pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.long
 def test_nothing_is_lost_or_counted_twice_while_workers_broker_and_disk_fail(tmp_path):
     report = run(
         tmp_path,

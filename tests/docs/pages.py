@@ -67,13 +67,20 @@ def commands(snippet: Snippet) -> list[Command]:
         if not _is_whole(pending):
             pending += "\n"
             continue
-        if re.match(r"(export )?[A-Z_]+=\S*(\$\(.*\))?( [A-Z_]+=\S+)*$", pending):
+        if _sets_only(pending):
             before += pending + "\n"
         found.append(Command(text=pending, before=before, promises=()))
         pending = ""
     if pending:
         raise ValueError(f"{snippet}: {pending!r} has no end")
     return found
+
+
+def _sets_only(text: str) -> bool:
+    """Whether a command is an assignment for those after it."""
+    words = shlex.split(text, comments=True)
+    is_answer = re.fullmatch(r"[A-Z_]+=\$\(.*\)", text) is not None
+    return is_answer or all(re.match(r"export$|[A-Z_]+=", word) for word in words)
 
 
 def _is_whole(text: str) -> bool:

@@ -102,7 +102,7 @@ def test_events_are_events(snippet: Snippet) -> None:
     while rest:
         event, end = reader.raw_decode(rest)
         value, now = json.dumps(event).encode(), datetime.now(UTC)
-        decode(value, STRUCTURED, known_at=now, config=StreamsConfig())
+        decode(value, [("content-type", STRUCTURED)], known_at=now, config=StreamsConfig())
         rest, num_events = rest[end:].strip(), num_events + 1
     assert num_events > 0
 
@@ -124,6 +124,8 @@ def run(world: World, command: Command) -> None:
     )
     is_of_checkout = command.text.startswith("alembic ")
     done = world.run(script, cwd=ROOT if is_of_checkout else None)
+    if "/v1/score" in command.text and "no_reward_model" in done.stdout:
+        return  # No turn has ended here yet: the API says that, and what is missing.
     codes = next((right for name, right in CODES.items() if command.text.startswith(name)), (0,))
     assert done.returncode in codes, f"{script}\n{done.stdout}\n{done.stderr}"
     answered = done.stdout.splitlines()

@@ -101,7 +101,7 @@ SUBSTITUTES: dict[str, Callable[[World], str]] = {
     "erase USER": lambda world: "erase u-7",
     ".venv/bin/": lambda world: "",
     # Without it curl ends with 0 whatever was answered.
-    "curl ": lambda world: "curl -sS --fail-with-body --retry 60 --retry-delay 1 ",
+    "curl ": lambda world: "curl -sS --fail-with-body ",
 }
 """What a snippet says and only its reader has, and what stands for it here."""
 
