@@ -10,6 +10,7 @@ targets and options exist. A block in a language that nobody here runs fails.
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,9 +18,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import yaml
 
 from rluf.settings import load_settings
-from streams.codec import STRUCTURED, decode
+from streams.codec import decode
 from streams.config import StreamsConfig
 from tests.docs.pages import ROOT, Command, Snippet, commands, snippets
 from tests.docs.verbs import faults
@@ -33,6 +35,7 @@ CODES = {
     "rluf improve-policy": (0, 3),
 }
 """Exit codes that are right, where another than 0 may be."""
+RUN_HERE = ("", "sh", "python", "toml", "json", "yaml", "nginx", "crontab")
 LONG = ("rluf refresh", "rluf improve-policy")
 """Minutes on a busy machine: run in `make test-long`, and of `make test` only their options."""
 
@@ -50,11 +53,7 @@ def of(*languages: str) -> list[object]:
 
 
 def test_every_block_is_of_a_language_that_is_run_here() -> None:
-    unknown = [
-        f"{each}: {each.language}"
-        for each in snippets()
-        if each.language not in ("", "sh", "python", "toml", "json", "crontab")
-    ]
+    unknown = [f"{each}: {each.language}" for each in snippets() if each.language not in RUN_HERE]
     assert unknown == []
 
 
@@ -102,9 +101,25 @@ def test_events_are_events(snippet: Snippet) -> None:
     while rest:
         event, end = reader.raw_decode(rest)
         value, now = json.dumps(event).encode(), datetime.now(UTC)
-        decode(value, [("content-type", STRUCTURED)], known_at=now, config=StreamsConfig())
+        decode(value, known_at=now, config=StreamsConfig())
         rest, num_events = rest[end:].strip(), num_events + 1
     assert num_events > 0
+
+
+@pytest.mark.parametrize("snippet", of("yaml"))
+def test_files_of_front_ends_can_be_read(snippet: Snippet) -> None:
+    assert yaml.safe_load(snippet.text)
+
+
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
+@pytest.mark.parametrize("snippet", of("nginx"))
+def test_nginx_takes_its_lines(snippet: Snippet, tmp_path: Path) -> None:
+    file = tmp_path / "nginx.conf"
+    whole = f"pid {tmp_path}/pid; events {{}} http {{ server {{ listen 127.0.0.1:0;\n"
+    file.write_text(f"{whole}{snippet.text}\n}} }}\n".replace("127.0.0.1:0", f"unix:{tmp_path}/s"))
+    told = ["nginx", "-t", "-q", "-p", str(tmp_path), "-c", str(file), "-e", f"{tmp_path}/log"]
+    done = subprocess.run(told, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("snippet", of("crontab"))
