@@ -19,4 +19,10 @@ def faults(text: str) -> list[str]:
         path.append(rest.pop(0))
     known = {opt for each in node.params for opt in (*each.opts, *each.secondary_opts)} | {"--help"}
     asked = [word.split("=", 1)[0] for word in rest if word.startswith("--")]
-    return [f"{' '.join(path)} has no option {each}" for each in asked if each not in known]
+    return [f"{' '.join(path)} has no option {each}" for each in asked if not _is_of(known, each)]
+
+
+def _is_of(known: set[str], asked: str) -> bool:
+    """Whether an option is known; one that ends with … stands for all that begin so."""
+    begin, dots, _ = asked.partition("…")
+    return any(each.startswith(begin) for each in known) if dots else asked in known
