@@ -6,6 +6,7 @@ their own.
 """
 
 import asyncio
+from collections.abc import Sequence
 
 import msgspec
 from fastapi import APIRouter
@@ -23,6 +24,9 @@ from streams.kafka_binding import Headers
 from streams.rejections import bad_event_of
 from streams.wire import REACTION_TYPE, SHOWN_TYPE
 
+TOGETHER = 100
+"""Events of a batch that wait for the broker together: each has `serving.ack_timeout_s` from when
+it is handed over, and handing over thousands takes its time too."""
 BATCH = "application/cloudevents-batch+json"
 ELEMENTS: msgspec.json.Decoder[list[msgspec.Raw]] = msgspec.json.Decoder(list[msgspec.Raw])
 
@@ -45,10 +49,10 @@ def event_routes(desk: Desk) -> APIRouter:
             events = await asyncio.to_thread(_read_batch, desk, body, key)
         else:
             events = [_read(desk, body, kafka_headers(request.headers.items()), key)]
-        acknowledged = await asyncio.gather(*map(desk.recorder.record, events))
-        if not all(acknowledged):
+        num_acknowledged = await _record(desk, events)
+        if num_acknowledged < len(events):
             raise NotReady(
-                f"the broker acknowledged {sum(acknowledged)} of {len(events)}; send the same"
+                f"the broker acknowledged {num_acknowledged} of {len(events)}; send the same"
                 " again, unchanged: what it has counts once",
                 code="not_recorded",
                 retry_after_s=desk.config.retry_after_s,
@@ -60,6 +64,18 @@ def event_routes(desk: Desk) -> APIRouter:
         return Response(msgspec.json.encode(answer), status_code=202, media_type="application/json")
 
     return router
+
+
+async def _record(desk: Desk, events: Sequence[Shown | Reaction]) -> int:
+    """Give how many of them the broker has; after some that it has not, no more are sent."""
+    num_acknowledged = 0
+    for first in range(0, len(events), TOGETHER):
+        together = events[first : first + TOGETHER]
+        acknowledged = await asyncio.gather(*map(desk.recorder.record, together))
+        num_acknowledged += sum(acknowledged)
+        if not all(acknowledged):
+            break
+    return num_acknowledged
 
 
 def _read(desk: Desk, body: bytes, headers: Headers, key: str) -> Shown | Reaction:

@@ -177,7 +177,9 @@ chats = bent(
         "user": texts,
         "safety_identifier": texts,
         "metadata": st.dictionaries(
-            st.sampled_from(["conversation_id", "surface", "language", "turn", "response_id"]),
+            st.sampled_from(
+                ["conversation_id", "surface", "language", "turn", "message_id", "learnable"]
+            ),
             texts | st.sampled_from(["0", "007", "2147483647", "2147483648", "-1", "1" * 500]),
         ),
         "messages": st.lists(messages, max_size=3),

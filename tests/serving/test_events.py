@@ -108,7 +108,8 @@ def named(number: int) -> Reaction:
     return msgspec.structs.replace(EVENT, id=f"e-{number}")
 
 
-def test_a_batch_is_202_once_the_broker_has_all_of_it(api: TestClient, live: Place):
+def test_a_batch_is_202_once_the_broker_has_all_of_it(start: StartApi, live: Place):
+    api = start(ack_timeout_s=60.0)
     body = b"[" + b",".join(encode(named(number)) for number in range(300)) + b"]"
     response = api.post("/v1/events", content=body, headers=BATCH)
     assert response.status_code == 202

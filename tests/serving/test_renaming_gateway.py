@@ -1,7 +1,8 @@
 """Goal: a gateway that gives answers ids of its own does not cut reactions off from their answers.
 
 Method: a gateway that renames every answer, whole or streamed, in front of an API; its client keeps
-the join key, by the answer's header. What the broker got becomes facts and labels.
+the join key, by the answer's header, or gives it, as metadata of the request. What the broker got
+becomes facts and labels.
 """
 
 from collections.abc import Iterator
@@ -67,6 +68,30 @@ def test_the_header_keeps_the_join_key(gateway: Gateway, live: Place, tmp_path: 
     answer = gateway.chat(user="ann", stream=stream)
     react(gateway.api, answer.headers[f"{PREFIX}x-rluf-response-id"], "ann")
     assert labels(live, tmp_path / "store") == [("ann", True, False)]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_client_gives_a_join_key_of_its_own(
+    gateway: Gateway, live: Place, tmp_path: Path, stream: bool
+):
+    gateway.chat(user="ann", stream=stream, metadata={"message_id": "msg-1"})
+    react(gateway.api, "msg-1", "ann")
+    assert labels(live, tmp_path / "store") == [("ann", True, False)]
+
+
+def test_a_key_that_two_users_give_joins_each_to_their_own(
+    gateway: Gateway, live: Place, tmp_path: Path
+):
+    for user in ("ann", "bob"):
+        gateway.chat(user=user, metadata={"message_id": "msg-1"})
+    react(gateway.api, "msg-1", "bob")
+    react(gateway.api, "msg-1", "eve")  # Nobody was shown anything under this name.
+    shown = {event.user_id: event.response_id for event in live.producer.shown}
+    found = labels(live, tmp_path / "store")
+    assert found == [("bob", True, False), ("eve", True, True)]
+    with connect(tmp_path / "store") as connection:
+        rows = connection.sql("SELECT response_id FROM labels WHERE user_id = 'bob'").fetchall()
+    assert rows == [(shown["bob"],)]
 
 
 def test_the_gateways_own_id_reaches_nothing(gateway: Gateway, live: Place, tmp_path: Path):
