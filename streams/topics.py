@@ -33,8 +33,8 @@ from streams.standing import Extent, Place, Standing
 T = TypeVar("T")
 
 REQUEST_TIMEOUT_MS = 30_000
-"""Kafka's own default: a broker on a busy machine answers late. Whether there is one at all is known
-sooner (REACH_WAIT_S)."""
+"""Kafka's own default: a broker on a busy machine answers late. Whether there is one at all is
+known sooner (REACH_WAIT_S)."""
 REACH_WAIT_S = 8.0
 """Longest wait for a broker that is away: one that starts again on the same log takes 5 s."""
 COORDINATOR_WAIT_S = 30.0
