@@ -97,13 +97,12 @@ def create_app(room: Room) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,  # Both pages load their scripts from other people's servers.
         redoc_url=None,
-        root_path=room.config.root_path,
     )
     app.add_middleware(Gate, config=room.config)
     app.add_middleware(Doorway, meters=desk.meters)
     if room.tracing is not None:
         app.add_middleware(TraceRequests, tracing=room.tracing)
-    app.add_middleware(UnderPrefix)
+    app.add_middleware(UnderPrefix, root_path=room.config.root_path)
     app.add_exception_handler(ApiError, _on_api_error)
     app.add_exception_handler(BadEvent, _on_bad_event)
     app.add_exception_handler(HTTPException, _on_http_error)

@@ -16,14 +16,16 @@ class UnderPrefix:
     """Puts a prefix that a proxy took off back, as ASGI wants it, and keeps redirects on the host
     that the client knows, which may not be the one that we are asked by."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, root_path: str) -> None:
         self._app = app
+        self._root = root_path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        root: str = scope.get("root_path", "")
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        root = self._root
+        scope = {**scope, "root_path": root}
         path: str = scope["path"]
         if root and path == root:
             # The page's addresses are relative to its folder, and a folder ends in a slash.
@@ -46,4 +48,5 @@ class UnderPrefix:
 def _without_host(location: str) -> str:
     """http://127.0.0.1:8000/rluf/v1/status as /rluf/v1/status."""
     scheme, _, rest = location.partition("://")
-    return f"/{rest.partition('/')[2]}" if scheme in ("http", "https") else location
+    path = rest.partition("/")[2].lstrip("/")  # Two slashes would name another host.
+    return f"/{path}" if scheme in ("http", "https") else location
