@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from features.config import FeaturesConfig
 from features.definitions import TRAINING_SERVICE
+from features.history import first_report_sql
 from features.labels import interval_sql, is_on_sql, was_mistap_sql
 from features.online import join_history
 from features.quarantine import distrusted_sql
@@ -90,20 +91,20 @@ def expose(
     in_time = f"occurred_at <= shown_at + {interval_sql(signal.window)}"
     is_rater = {
         "shown": "true",
-        "raters": "user_id IN (SELECT user_id FROM raw_reactions)",
+        "raters": "user_id IN (SELECT user_id FROM counted)",
     }[config.exposure]
     length = "length(response)"
     bucket = " + ".join(f"({length} >= {edge})::INTEGER" for edge in LENGTH_EDGES)
     connection.execute(
         f"""
-        CREATE TEMP TABLE exposures AS
+        CREATE TEMP TABLE drawn_from AS
         SELECT
             response_id, user_id, conversation_id, turn, policy, arm,
             concat_ws('/', surface, language, {bucket}) AS stratum,
             may_learn, occurred_at AS shown_at, source, id
         FROM (SELECT *, bool_and(learnable) OVER (PARTITION BY response_id) AS may_learn FROM shown)
         QUALIFY row_number() OVER (
-            PARTITION BY response_id, user_id ORDER BY occurred_at, source, id) = 1"""
+            PARTITION BY response_id, user_id ORDER BY {first_report_sql()}) = 1"""
     )
     return connection.sql(
         f"""
@@ -115,21 +116,21 @@ def expose(
                 max(occurred_at) FILTER (action = 'remove' AND NOT quarantined) AS removed_at,
                 bool_or(action = 'add' AND NOT {in_time} AND NOT quarantined) AS came_late,
                 bool_or(quarantined) AS was_distrusted
-            FROM reactions JOIN exposures USING (response_id, user_id)
+            FROM reactions JOIN drawn_from USING (response_id, user_id)
             WHERE signal = '{signal.name}'
             GROUP BY response_id, user_id)
         SELECT
-            exposures.*,
+            drawn_from.*,
             {is_on_sql()} AS is_on,
             {was_mistap_sql(interval_sql(signal.mistap))} AS was_mistap,
             added_at IS NOT NULL AND NOT {is_on_sql()} AS was_taken_back,
             added_at IS NULL AND coalesce(came_late, false) AS was_too_late,
             shown_at > {mature_at} AS is_young,
             -- A love that does not count is no sign of the contrary: it is no example.
-            coalesce(was_distrusted, false) OR {distrusted_sql("exposures", "shown_at")}
+            coalesce(was_distrusted, false) OR {distrusted_sql("drawn_from", "shown_at")}
                 AS is_quarantined,
             {is_rater} AS is_rater
-        FROM exposures LEFT JOIN answers USING (response_id, user_id)
+        FROM drawn_from LEFT JOIN answers USING (response_id, user_id)
         ORDER BY shown_at, response_id, user_id"""
     ).to_arrow_table()
 

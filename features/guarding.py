@@ -16,6 +16,7 @@ from features import joins
 from features.config import FeaturesConfig
 from features.durable import lock
 from features.offline.base import OfflineStore
+from features.once import folded_once_sql, once_sql
 from features.quarantine import standing_sql
 from features.views import connect_store, time_sql
 from streams.events import PERSON, GuardVerdict
@@ -87,10 +88,11 @@ def window_start(
 
     The newest minute is judged whatever it holds. A function of the facts and of these numbers.
     """
+    exposed = folded_once_sql("shown", _since("raw_shown", since))
     minutes = connection.sql(
         "SELECT date_trunc('minute', occurred_at) AS minute, count(*) FROM ("
-        f" SELECT occurred_at FROM all_reactions WHERE {_is_praise(since)}"
-        f" UNION ALL SELECT occurred_at FROM raw_shown WHERE occurred_at >= {time_sql(since)})"
+        f" SELECT occurred_at FROM ({_praise(since)})"
+        f" UNION ALL SELECT occurred_at FROM ({exposed}))"
         " GROUP BY minute ORDER BY minute DESC"
     ).fetchall()
     total = 0
@@ -114,9 +116,9 @@ def facts_for_guard(
     Texts are those of exposures that were praised: no rule reads the others.
     """
     reactions = connection.sql(
-        "SELECT response_id, user_id, signal, action, network, occurred_at FROM all_reactions"
-        f" WHERE {_is_praise(since)}"
+        f"SELECT response_id, user_id, signal, action, network, occurred_at FROM ({_praise(since)})"
     ).to_arrow_table()
+    praised = f"(SELECT DISTINCT response_id FROM ({_praise(since)}))"
     shown = connection.sql(
         f"""
         SELECT
@@ -125,15 +127,21 @@ def facts_for_guard(
             CASE WHEN is_praised THEN response ELSE '' END AS response,
             occurred_at
         FROM (
-            SELECT
-                *,
-                response_id IN (SELECT response_id FROM all_reactions WHERE {_is_praise(since)})
-                    AS is_praised
-            FROM raw_shown WHERE occurred_at >= {time_sql(since)})"""
+            SELECT *, response_id IN {praised} AS is_praised
+            FROM ({once_sql("shown", _since("raw_shown", since))}))"""
     ).to_arrow_table()
     return reactions, shown
 
 
-def _is_praise(since: datetime) -> str:
+def _praise(since: datetime) -> str:
+    """A SELECT of the praise from `since` on, also the quarantined, each event once."""
     signals = ", ".join(f"'{name}'" for name in PRAISE)
-    return f"occurred_at >= {time_sql(since)} AND action = 'add' AND signal IN ({signals})"
+    return (
+        f"SELECT * FROM ({folded_once_sql('reactions', _since('raw_reactions', since))})"
+        f" WHERE action = 'add' AND signal IN ({signals})"
+    )
+
+
+def _since(raw: str, since: datetime) -> str:
+    """Copies within the window only: to know of older ones, everything would be looked through."""
+    return f"(SELECT * FROM {raw} WHERE occurred_at >= {time_sql(since)})"

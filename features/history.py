@@ -29,20 +29,26 @@ CLOCKS: Sequence[str] = ("last_shown_at", "event_timestamp", "created_timestamp"
 TIME_TYPE = SQL_TYPES[TIME]
 
 
-def exposures_sql(shown: str, *, users: str | None = None) -> str:
+def exposures_sql(shown: str) -> str:
     """SELECT response_id, user_id, policy, shown_at, known_at: each exposure once.
 
-    One that was reported several times stands as it was first. What may not be learned from, in any
-    report of it, is left out: it was no answer to a person, or not one that may be counted. `users`
-    is a relation of user_id to look at; the others are left out.
+    `shown` holds each event once. An exposure that several events report stands as it was first.
+    What may not be learned from, in any report of it, is left out: it was no answer to a person, or
+    not one that may be counted.
     """
     return f"""
         SELECT
-            response_id, user_id, min(policy) AS policy,
+            response_id, user_id,
+            arg_min(policy, {first_report_sql()}) AS policy,
             min(occurred_at) AS shown_at, min(known_at) AS known_at
-        FROM {_of(shown, users)}
+        FROM {shown}
         GROUP BY response_id, user_id
         HAVING bool_and(learnable)"""
+
+
+def first_report_sql() -> str:
+    """A number that is least for the first of the events that report one exposure."""
+    return f"(epoch_us(occurred_at)::HUGEINT * {2**64}::HUGEINT + hash(source, id))"
 
 
 def history_sql(key: EntityKey, *, strength: float, rate: float) -> str:
@@ -67,20 +73,19 @@ def history_sql(key: EntityKey, *, strength: float, rate: float) -> str:
         ORDER BY {key}, event_timestamp"""
 
 
-def tallies_sql(*, users: str | None = None) -> str:
+def tallies_sql() -> str:
     """One row per user and policy that was shown to them: what of it stands, by the fold alone.
 
     Columns: user_id, policy, COUNTS, last_shown_at, event_timestamp (of the latest exposure or
-    change of mind), created_timestamp (when the latest of these was known). With `users`, a
-    relation of user_id, only theirs. Sums and maxima of these rows are those of a user or a policy.
+    change of mind), created_timestamp (when the latest of these was known). Sums and maxima of
+    these rows are those of a user or a policy.
     """
     counts = ", ".join(
         f"count(*) FILTER (signal = '{name}' AND is_on) AS num_{name}" for name in SIGNALS
     )
     totals = ", ".join(f"coalesce({name}, 0)::BIGINT AS {name}" for name in COUNTS)
     return f"""
-        WITH exposures AS ({exposures_sql("raw_shown", users=users)}),
-        shown AS (
+        WITH seen AS (
             SELECT
                 user_id, policy, count(*) AS num_shown,
                 max(shown_at) AS last_shown_at, max(known_at) AS known_at
@@ -90,15 +95,14 @@ def tallies_sql(*, users: str | None = None) -> str:
                 user_id, policy, {counts},
                 max(greatest(added_at, removed_at)) AS answered_at,
                 max(folded.known_at) AS known_at
-            FROM (SELECT *, {is_on_sql()} AS is_on FROM ({folded_sql(_of("raw_reactions", users))}))
-                AS folded
+            FROM (SELECT *, {is_on_sql()} AS is_on FROM ({folded_sql("counted")})) AS folded
             JOIN exposures USING (response_id, user_id)
             GROUP BY user_id, policy)
         SELECT
             user_id, policy, {totals}, last_shown_at,
             greatest(last_shown_at, answered_at) AS event_timestamp,
-            greatest(shown.known_at, answers.known_at) AS created_timestamp
-        FROM shown LEFT JOIN answers USING (user_id, policy)"""
+            greatest(seen.known_at, answers.known_at) AS created_timestamp
+        FROM seen LEFT JOIN answers USING (user_id, policy)"""
 
 
 def current_sql(key: EntityKey, *, strength: float, rate: float, tallies: str | None = None) -> str:
@@ -128,7 +132,7 @@ def label_changes_sql() -> str:
         for name in SIGNALS
     )
     return f"""
-        WITH changes AS ({_changes_sql("raw_reactions")})
+        WITH changes AS ({_changes_sql("counted")})
         SELECT
             response_id, user_id, {values},
             occurred_at AS event_timestamp,
@@ -138,13 +142,6 @@ def label_changes_sql() -> str:
         QUALIFY row_number() OVER (
             PARTITION BY response_id, user_id, occurred_at ORDER BY signal DESC) = 1
         ORDER BY response_id, user_id, event_timestamp"""
-
-
-def _of(relation: str, users: str | None) -> str:
-    """Only the rows of these users, or all."""
-    if users is None:
-        return relation
-    return f"(SELECT * FROM {relation} WHERE user_id IN (SELECT user_id FROM {users}))"
 
 
 def _changes_sql(reactions: str) -> str:
@@ -165,8 +162,7 @@ def _deltas_sql(key: EntityKey) -> str:
     signals = ", ".join(f"sum(delta) FILTER (signal = '{name}') AS num_{name}" for name in SIGNALS)
     totals = ", ".join(f"coalesce(sum({name}), 0)::BIGINT AS {name}" for name in COUNTS)
     return f"""
-        WITH exposures AS ({exposures_sql("raw_shown")}),
-        changes AS ({_changes_sql("raw_reactions")}),
+        WITH changes AS ({_changes_sql("counted")}),
         steps AS (
             SELECT
                 *,

@@ -16,6 +16,7 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from features.once import folded_once_sql
 from features.views import time_sql
 
 logger = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ take some 120 MB."""
 class Joins:
     """How the reactions and exposures that became known within WINDOW before `at` have met.
 
-    Each event counts once. Where `one_in` is above 1, the numbers are estimates.
+    Each event of that time counts once. Where `one_in` is above 1, the numbers are estimates.
     """
 
     at: datetime
@@ -62,17 +63,19 @@ def measure_joins(
     """
     is_recent = f"known_at >= {time_sql(now - WINDOW)}"
     ((num_events,),) = connection.sql(
-        f"SELECT (SELECT count(*) FROM all_reactions WHERE {is_recent})"
+        f"SELECT (SELECT count(*) FROM raw_reactions WHERE {is_recent})"
         f" + (SELECT count(*) FROM raw_shown WHERE {is_recent})"
     ).fetchall()
     one_in = max(1, -(-num_events // events_max))
     is_taken = f"hash(response_id) % {one_in} = 0"
+    # Within the window: to know of copies that are older, everything would have to be looked at.
+    taps = folded_once_sql(
+        "reactions", f"(SELECT * FROM raw_reactions WHERE {is_recent} AND {is_taken})"
+    )
     ((matched, dangling, reacted, silent, delays_s),) = connection.sql(f"""
         WITH taps AS MATERIALIZED (
-            SELECT DISTINCT
-                hash(source, id) AS event, hash(response_id) AS response,
-                action = 'add' AS is_add, occurred_at
-            FROM all_reactions WHERE {is_recent} AND {is_taken}),
+            SELECT hash(response_id) AS response, action = 'add' AS is_add, occurred_at
+            FROM ({taps})),
         tapped AS MATERIALIZED (SELECT DISTINCT response FROM taps),
         exposures AS MATERIALIZED (
             SELECT

@@ -275,7 +275,7 @@ class OnlinePusher:
                 root=self._config.root,
                 as_of=None,
                 memory_mb=PUSH_MEMORY_MB,
-                only_raw=True,
+                only_touched=True,
             ) as connection:
                 chunks = [*named, *_owners(connection, news.get("reactions"))]
                 users = pc.unique(pa.chunked_array(chunks, pa.string()))  # Nobody: emptied files.
@@ -300,8 +300,10 @@ class OnlinePusher:
 
     def _user_rows(self, connection: duckdb.DuckDBPyConnection, users: pa.Array) -> pa.Table:
         """The rows of those of these users of whom facts are left; their tallies are kept."""
-        with _registered(connection, "touched", pa.table({"user_id": users})):
-            tallies = connection.sql(tallies_sql(users="touched")).to_arrow_table()
+        with _registered(connection, "concerned", pa.table({"user_id": users})):
+            connection.execute("DELETE FROM touched")
+            connection.execute("INSERT INTO touched SELECT user_id FROM concerned")
+        tallies = connection.sql(tallies_sql()).to_arrow_table()
         self._tallies.replace(users.to_pylist(), tallies)
         return self._rows(connection, "user_id", tallies)
 

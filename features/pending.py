@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import duckdb
 
-from features.quarantine import judged_sql, standing_sql
+from features.quarantine import counted_sql, judged_sql, standing_sql
 from features.tables import to_table
 from streams.events import GuardVerdict
 
@@ -31,7 +31,4 @@ def apply_verdicts(connection: duckdb.DuckDBPyConnection, verdicts: Sequence[Gua
     connection.execute("ALTER VIEW reactions RENAME TO reactions_before")
     once = "SELECT * EXCLUDE (quarantined) FROM reactions_before"
     connection.execute(f"CREATE VIEW reactions AS {judged_sql(once)}")
-    connection.execute(
-        "CREATE OR REPLACE VIEW raw_reactions AS SELECT * EXCLUDE (quarantined)"
-        f" FROM ({judged_sql('SELECT * FROM all_reactions')}) WHERE NOT quarantined"
-    )
+    connection.execute(f"CREATE OR REPLACE VIEW counted AS {counted_sql(judged_sql)}")

@@ -6,6 +6,8 @@ reactions, no order and no repetition matters. A person's release of a user over
 until a person quarantines that user again.
 """
 
+from collections.abc import Callable
+
 from streams.events import PERSON
 
 
@@ -62,3 +64,11 @@ def judged_sql(reactions: str) -> str:
 def trusted_sql(reactions: str) -> str:
     """The same where nothing is quarantined, at no cost."""
     return f"SELECT *, false AS quarantined FROM ({reactions})"
+
+
+def counted_sql(judged: Callable[[str], str], reactions: str = "folded_reactions") -> str:
+    """A SELECT of the reactions that count: each event once, without the quarantined ones."""
+    return (
+        f"SELECT * EXCLUDE (quarantined) FROM ({judged(f'SELECT * FROM {reactions}')})"
+        " WHERE NOT quarantined"
+    )

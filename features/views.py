@@ -6,12 +6,11 @@
     labels              the fold of the reactions that are not quarantined (features/labels.py)
     dead_letters        records that are no events of ours
 
-An event that came several times is shown as it was first known; if a careless producer used one
-(source, id) for different events, the earliest of them is kept, whatever order they came in. What a
-user did up to their latest erasure is hidden at every `as_of`, also one before they asked.
+An event that came several times is shown as it was first known (features/once.py). What a user did
+up to their latest erasure is hidden at every `as_of`, also one before they asked; of the copies of
+an event, each by its own time, as the files that a later look finds hold no others.
 """
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,15 +19,17 @@ import pyarrow as pa
 
 from features.aliases import forgotten_sql, make_resolved
 from features.config import FeaturesConfig
+from features.history import exposures_sql
 from features.labels import labels_sql
 from features.offline import OFFLINE_STORES
 from features.offline.base import OfflineStore
-from features.quarantine import judged_sql, standing_sql, trusted_sql
+from features.once import folded_once_sql, once_sql
+from features.quarantine import counted_sql, judged_sql, standing_sql, trusted_sql
 from features.tables import SCHEMAS, Kind
 
 _RAW: dict[Kind, str] = {
     "shown": "raw_shown",
-    "reactions": "all_reactions",
+    "reactions": "raw_reactions",
     "verdicts": "raw_verdicts",
 }
 VIEWS = ("shown", "reactions", "labels", "dead_letters", "erasures", "verdicts", "quarantine")
@@ -73,15 +74,15 @@ def connect_store(
     root: Path,
     as_of: datetime | None,
     memory_mb: int | None = None,
-    only_raw: bool = False,
+    only_touched: bool = False,
 ) -> duckdb.DuckDBPyConnection:
     """The same as `connect` over a given store; `memory_mb` is what DuckDB may use before it turns
-    to temporary files (None: 80 % of the machine's). With `only_raw` there are none but the raw
-    views: each that is made looks into every file.
+    to temporary files (None: 80 % of the machine's).
 
-    Beside the views there are raw_shown and raw_reactions, which hold the same facts, some of them
-    several times, and cost less where that does not matter; raw_reactions without those that are
-    quarantined, all_reactions with them.
+    Beside the views there are exposures and counted, which folds are made from, and raw_shown and
+    raw_reactions, which hold every copy of every fact. With `only_touched` there are no others, and
+    they hold what is known of the users in the table `touched`, which is empty at first: a view
+    that is made looks into every file.
     """
     if as_of is not None and as_of.tzinfo is None:
         raise ValueError(f"as_of is {as_of.isoformat()}, must have a timezone")
@@ -106,26 +107,30 @@ def connect_store(
     taps = f"(SELECT * FROM {known['reactions']} AS reactions {kept['reactions']})"
     make_resolved(connection, known["shown"], taps)
     known["reactions"] = "named_reactions"
+    connection.execute("CREATE TABLE touched (user_id VARCHAR)")
     for kind, raw in _RAW.items():
+        few = "SEMI JOIN touched USING (user_id)" if only_touched and kind != "verdicts" else ""
         connection.execute(
-            f"CREATE VIEW {raw} AS SELECT * FROM {known[kind]} AS {kind} {kept[kind]}"
+            f"CREATE VIEW {raw} AS SELECT * FROM {known[kind]} AS {kind} {few} {kept[kind]}"
         )
-    connection.execute(f"CREATE VIEW verdicts AS {_once('verdicts', _RAW['verdicts'])}")
+    connection.execute(f"CREATE VIEW verdicts AS {once_sql('verdicts', _RAW['verdicts'])}")
     connection.execute(f"CREATE TABLE quarantine AS {standing_sql('verdicts')}")
     (num_quarantined,) = connection.sql("SELECT count(*) FROM quarantine").fetchall()[0]
     judged = judged_sql if num_quarantined else trusted_sql
-    connection.execute(
-        "CREATE VIEW raw_reactions AS SELECT * EXCLUDE (quarantined)"
-        f" FROM ({judged('SELECT * FROM all_reactions')}) WHERE NOT quarantined"
-    )
-    if only_raw:
+    folded = folded_once_sql("reactions", _RAW["reactions"], is_small=only_touched)
+    connection.execute(f"CREATE VIEW folded_reactions AS {folded}")
+    connection.execute(f"CREATE VIEW counted AS {counted_sql(judged)}")
+    folded = folded_once_sql("shown", _RAW["shown"], is_small=only_touched)
+    connection.execute(f"CREATE VIEW folded_shown AS {folded}")
+    connection.execute(f"CREATE VIEW exposures AS {exposures_sql('folded_shown')}")
+    if only_touched:
         return connection
-    connection.execute(f"CREATE VIEW shown AS {_once('shown', _RAW['shown'])}")
-    connection.execute(f"CREATE VIEW reactions AS {judged(_once('reactions', 'all_reactions'))}")
-    for kind in ("erasures", "dead_letters"):
-        stored = f"(SELECT * FROM stored_{kind} {until})"
-        connection.execute(f"CREATE VIEW {kind} AS {_once(kind, stored)}")
-    connection.execute(f"CREATE VIEW labels AS {labels_sql('reactions', 'raw_shown')}")
+    for kind in ("shown", "erasures", "dead_letters"):
+        raw = _RAW.get(kind, f"(SELECT * FROM stored_{kind} {until})")
+        connection.execute(f"CREATE VIEW {kind} AS {once_sql(kind, raw)}")
+    once = once_sql("reactions", _RAW["reactions"])
+    connection.execute(f"CREATE VIEW reactions AS {judged(once)}")
+    connection.execute(f"CREATE VIEW labels AS {labels_sql('reactions', 'folded_shown')}")
     return connection
 
 
@@ -151,27 +156,6 @@ def _make_erased(store: OfflineStore, connection: duckdb.DuckDBPyConnection) -> 
 
 def _was_erased(kind: Kind) -> str:
     return f"{kind}.user_id = erased.user_id AND {kind}.occurred_at <= erased.erased_at"
-
-
-def _once(kind: Kind, relation: str) -> str:
-    """Each fact once, chosen by what it says before when it was known: no order matters."""
-    if kind == "dead_letters":
-        # The record's time too: a topic made again under its name counts its offsets from 0 again.
-        key, rest = ["topic", "partition", "offset", "known_at"], ["reason", "detail", "value"]
-        order = "known_at"
-    else:
-        key = ["source", "id"]
-        rest = [c for c in SCHEMAS[kind].names if c not in (*key, "occurred_at", "known_at")]
-        order = "occurred_at"
-    content = f"hash({_columns(rest)})"
-    return f"""
-        SELECT {_columns(SCHEMAS[kind].names)} FROM {relation}
-        QUALIFY row_number() OVER (
-            PARTITION BY {_columns(key)} ORDER BY {order}, {content}, known_at) = 1"""
-
-
-def _columns(names: Sequence[str]) -> str:
-    return ", ".join(f'"{name}"' for name in names)
 
 
 def _quote(text: str) -> str:

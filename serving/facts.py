@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 
 import duckdb
 
-from features.history import exposures_sql
 from features.views import time_sql
 from serving.intervals import Rate, UserSums, love_rate
 from serving.pseudonyms import ANONYMOUS
@@ -102,7 +101,7 @@ class StoreFacts:
 
 def read_facts(connection: duckdb.DuckDBPyConnection, now: datetime) -> StoreFacts:
     """Ask a connection of features.views.connect."""
-    connection.execute(f"CREATE TEMP TABLE seen AS {exposures_sql('raw_shown')}")
+    connection.execute("CREATE TEMP TABLE seen AS SELECT * FROM exposures")
     connection.execute("CREATE TEMP TABLE held AS SELECT * FROM labels")
     connection.execute(
         "CREATE TEMP TABLE owned AS SELECT held.* FROM held SEMI JOIN seen"
@@ -179,7 +178,7 @@ def _funnel(connection: duckdb.DuckDBPyConnection) -> Funnel:
     (num_reactions,) = _one(connection, "SELECT count(*) FROM reactions")
     (num_raw,) = _one(
         connection,
-        "SELECT (SELECT count(*) FROM all_reactions) + (SELECT count(*) FROM raw_shown)",
+        "SELECT (SELECT count(*) FROM raw_reactions) + (SELECT count(*) FROM raw_shown)",
     )
     num_events, num_not_learnable = _one(
         connection, "SELECT count(*), count(*) FILTER (NOT learnable) FROM shown"
@@ -215,7 +214,7 @@ def _activity(connection: duckdb.DuckDBPyConnection, now: datetime) -> list[Acti
     counts: dict[str, Mapping[int, int]] = {}
     for kind in ("shown", "reactions"):
         rows = connection.sql(
-            f"SELECT date_diff('minute', known_at, {time_sql(now)}), count(*) FROM raw_{kind}"
+            f"SELECT date_diff('minute', known_at, {time_sql(now)}), count(*) FROM {kind}"
             f" WHERE known_at > {time_sql(since)} GROUP BY 1"
         ).fetchall()
         counts[kind] = dict(rows)

@@ -74,7 +74,7 @@ def test_texts_are_read_of_praised_responses_only(tmp_path):
 def test_what_is_not_read_changes_no_finding(tmp_path, seed):
     dials = GuardConfig(user_cap=2, burst_taps=2, burst_window_s=600.0)
     with stored(tmp_path, busy_month(seed=seed)) as connection:
-        every = connection.sql("SELECT * FROM all_reactions").to_arrow_table()
+        every = connection.sql("SELECT * FROM folded_reactions").to_arrow_table()
         exposures = connection.sql(
             "SELECT *, messages AS prompt FROM raw_shown"  # Texts that no rule knows.
         ).to_arrow_table()

@@ -33,7 +33,7 @@ def views(root, stored, applied):
         apply_verdicts(connection, applied)
         return [
             connection.sql(f"SELECT * FROM {view} ORDER BY ALL").fetchall()
-            for view in ("labels", "reactions", "raw_reactions", "all_reactions", "quarantine")
+            for view in ("labels", "reactions", "counted", "folded_reactions", "quarantine")
         ]
 
 

@@ -94,8 +94,8 @@ def test_no_order_and_no_repetition_of_verdicts_matters(tmp_path):
 def test_a_quarantined_reaction_is_in_no_history(tmp_path):
     store_all(tmp_path, [*LOVE, verdict("u", seconds=200)])
     with connect(tmp_path) as connection:
-        rows = connection.sql("SELECT DISTINCT user_id FROM raw_reactions").fetchall()
-        every = connection.sql("SELECT count(*) FROM all_reactions").fetchall()
+        rows = connection.sql("SELECT DISTINCT user_id FROM counted").fetchall()
+        every = connection.sql("SELECT count(*) FROM folded_reactions").fetchall()
     assert (rows, every) == ([("v",)], [(3,)])
 
 
