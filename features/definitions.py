@@ -1,7 +1,9 @@
 """What we tell Feast: entities, views, services, and where their rows lie.
 
-Everything is under <root>/feast: feature_store.yaml (usable with Feast's own tools), registry.db,
-online.db (SQLite) and sources/*.parquet, which features/online.py writes for Feast to join.
+Everything is under <root>/feast: registry.db, online.db (SQLite) and sources/*.parquet, which are
+written for Feast to join. Our own processes open it with Feast's stock provider. For Feast's own
+tools there are feature_store.yaml, which names a provider that changes nothing of ours
+(features/feast_repo.py), and rluf_definitions.py, so that `feast apply` finds what is there.
 """
 
 import hashlib
@@ -31,18 +33,23 @@ with lean_imports():
         Field,
         FileSource,
         PushSource,
+        RepoConfig,
         ValueType,
     )
     from feast.labeling import ConflictPolicy, LabelView
     from feast.protos.feast.core.Registry_pb2 import Registry
+    from feast.repo_config import RegistryConfig
     from feast.types import Bool, Float64, Int64, String, UnixTimestamp
 
 TRAINING_SERVICE = "reward_training_v1"
 SERVING_SERVICE = "serving_v1"
 LABELS_SERVICE = "labels_v1"
+SERVICES: Sequence[str] = (TRAINING_SERVICE, SERVING_SERVICE, LABELS_SERVICE)
 USER_HISTORY = "user_history"
 POLICY_STATS = "policy_stats"
 LABELS = "labels"
+VIEWS: Sequence[str] = (USER_HISTORY, POLICY_STATS, LABELS)
+ENTITIES: Sequence[str] = ("user", "policy", "response")
 FOREVER = timedelta(0)
 """Feast's way to say that a value holds until the next one: replayed logs are years old."""
 
@@ -53,10 +60,11 @@ PROJECT = "rluf"
 """Feast puts it before the names of its tables."""
 
 SETTINGS = f"""\
-# Written by features/definitions.py at each change; edits are lost.
+# Written by rluf at each change; edits are lost.
 project: {PROJECT}
-provider: local
+provider: rluf.feast_repo.HomeProvider
 registry:
+  registry_store_type: features.feast_repo.FactsRegistryStore
   path: registry.db
   cache_ttl_seconds: 0
 offline_store:
@@ -69,6 +77,27 @@ auth:
   type: no_auth
 """
 # A TTL of 0 seconds means that a process reads the registry once and never again.
+
+STAMP = "applied.txt"
+DEFINITIONS_FILE = "rluf_definitions.py"
+DEFINITIONS = """\
+# Written by rluf at each change; edits are lost. Put definitions of your own into files beside it.
+from pathlib import Path
+
+from features.definitions import definitions
+
+(
+    user,
+    policy,
+    response,
+    user_history,
+    policy_stats,
+    labels,
+    reward_training_v1,
+    serving_v1,
+    labels_v1,
+) = definitions(Path(__file__).absolute().parents[1])
+"""
 
 
 def feast_folder(root: Path) -> Path:
@@ -139,7 +168,6 @@ def definitions(root: Path) -> list[object]:
         labeler_field="user_id",
         conflict_policy=ConflictPolicy.LAST_WRITE_WINS,
         reference_feature_view=USER_HISTORY,
-        online=False,
     )
     return [
         user,
@@ -169,32 +197,36 @@ def open_feast(root: Path) -> FeatureStore:
     folder = feast_folder(root)
     with lock(folder / ".apply.lock"):
         _apply(root, folder)
-        store = FeatureStore(repo_path=str(folder))
+        store = FeatureStore(config=_own_config(folder))
         store.refresh_registry()
     return store
 
 
+def _own_config(folder: Path) -> RepoConfig:
+    """What our processes use in place of feature_store.yaml: the same files, Feast's provider."""
+    return RepoConfig(
+        project=PROJECT,
+        provider="local",
+        registry=RegistryConfig(path=str(folder / "registry.db"), cache_ttl_seconds=0),
+        offline_store={"type": "duckdb"},
+        online_store={"type": "sqlite", "path": str(folder / "online.db")},
+        entity_key_serialization_version=3,
+        auth={"type": "no_auth"},
+    )
+
+
 def _apply(root: Path, folder: Path) -> None:
-    stamp = folder / "applied.txt"
-    wanted = _stamp(root)
-    if (
-        stamp.is_file()
-        and stamp.read_text("utf-8") == wanted
-        and (folder / "registry.db").is_file()
-        and (folder / "online.db").is_file()
-    ):
+    if is_applied(root):
         return
+    stamp = folder / STAMP
     # What was applied before no longer counts, should we die on the way.
     stamp.unlink(missing_ok=True)
     remove_partial(folder, before_s=time.time() - PARTIAL_AGE_S)
-    for view in (USER_HISTORY, POLICY_STATS, LABELS):
-        path = source_path(root, view)
-        sink = pa.BufferOutputStream()
-        pq.write_table(source_schema(view).empty_table(), sink)
-        write_durably(path, sink.getvalue())
+    empty_sources(root)
     write_durably(folder / "feature_store.yaml", SETTINGS.encode())
+    write_durably(folder / DEFINITIONS_FILE, DEFINITIONS.encode())
     _remove_torn(folder / "registry.db")
-    store = FeatureStore(repo_path=str(folder))
+    store = FeatureStore(config=_own_config(folder))
     store.apply(definitions(root))
     database = sqlite3.connect(folder / "online.db")
     try:
@@ -203,7 +235,44 @@ def _apply(root: Path, folder: Path) -> None:
         database.close()
     for name in ("registry.db", "online.db"):  # Feast syncs nothing.
         sync_folder(folder / name)
-    write_durably(stamp, wanted.encode())
+    write_durably(stamp, _stamp(root).encode())
+
+
+def empty_sources(root: Path) -> None:
+    """Have the files that Feast joins hold nothing: whoever asks has them written anew."""
+    for view in VIEWS:
+        sink = pa.BufferOutputStream()
+        pq.write_table(source_schema(view).empty_table(), sink)
+        write_durably(source_path(root, view), sink.getvalue())
+
+
+def is_applied(root: Path) -> bool:
+    """Whether these definitions were applied in this place and nobody took any of them away."""
+    folder = feast_folder(root)
+    texts = (
+        (STAMP, _stamp(root)),
+        ("feature_store.yaml", SETTINGS),
+        (DEFINITIONS_FILE, DEFINITIONS),
+    )
+    for name, wanted in texts:
+        path = folder / name
+        if not path.is_file() or path.read_text("utf-8") != wanted:
+            return False
+    found = Registry()
+    try:
+        found.ParseFromString((folder / "registry.db").read_bytes())
+    except (FileNotFoundError, DecodeError):
+        return False
+    return (folder / "online.db").is_file() and not missing_in(found)
+
+
+def missing_in(registry: Registry) -> list[str]:
+    """The names of ours that a registry does not hold."""
+    found = {each.spec.name for each in (*registry.feature_views, *registry.label_views)}
+    found |= {each.spec.name for each in (*registry.feature_services, *registry.entities)}
+    found |= {each.name for each in registry.data_sources}
+    sources = [name for view in VIEWS for name in (push_source(view), f"{view}_file")]
+    return [n for n in (*VIEWS, *SERVICES, *ENTITIES, *sources) if n not in found]
 
 
 def _remove_torn(registry: Path) -> None:
@@ -223,7 +292,7 @@ def _stamp(root: Path) -> str:
     The definitions themselves print their parts in another order in each process.
     """
     parts = [feast.__version__, str(feast_folder(root)), Path(__file__).read_text("utf-8")]
-    parts += [str(source_schema(view)) for view in (USER_HISTORY, POLICY_STATS, LABELS)]
+    parts += [str(source_schema(view)) for view in VIEWS]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from features.aliases import names_of
 from features.config import FeaturesConfig
-from features.definitions import feast_folder
+from features.definitions import empty_sources, feast_folder
 from features.durable import (
     ERASE_PARTIAL_AGE_S,
     PARTIAL_PREFIX,
@@ -104,7 +104,8 @@ def forget_user(config: FeaturesConfig, names: Sequence[str]) -> Forgotten:
             Tallies(tallies_path(root)).remove(names)
         with lock(feast / ".sources.lock"), lock(feast / ".apply.lock"):
             for path in (feast / "sources").iterdir():
-                path.unlink()  # Whoever asks has it written anew; what is unfinished, a crash left.
+                path.unlink()  # What is unfinished, a crash left.
+            empty_sources(root)
     return Forgotten(num_rows=num_rows, snapshots=tuple(snapshots))
 
 

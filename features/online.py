@@ -213,7 +213,7 @@ def join_history(
     frame = entities.append_column("row", row).to_pandas()
     with lock(feast_folder(config.root) / ".sources.lock"):
         for view in views:
-            _write_source(config, connection, view)
+            write_source(config, connection, view)
         joined = store.get_historical_features(entity_df=frame, features=wanted).to_arrow()
     return joined.sort_by("row").drop_columns(["row"])
 
@@ -264,6 +264,9 @@ class OnlinePusher:
 
     def _push(self, online: OnlineStore) -> int:
         with lock(self._folder / ".push.lock"):
+            dials = (self._config.prior_strength, self._config.prior_rate)
+            if self._tallies.dials() not in (None, dials):
+                self._tallies.keep_mark("", dials)  # Each row's rates are of these dials.
             news, mark = self._store.news(self._tallies.mark())
             if not news:
                 return 0
@@ -295,7 +298,7 @@ class OnlinePusher:
                     online.write(POLICY_STATS, policies)
                 if erased:  # A policy may have been shown to nobody else.
                     online.remove_others(POLICY_STATS, policies["policy"].to_pylist())
-            self._tallies.keep_mark(mark)
+            self._tallies.keep_mark(mark, dials)
         return num_rows + int(policies.num_rows)
 
     def _user_rows(self, connection: duckdb.DuckDBPyConnection, users: pa.Array) -> pa.Table:
@@ -349,7 +352,7 @@ def _registered(connection: duckdb.DuckDBPyConnection, name: str, rows: pa.Table
         connection.unregister(name)
 
 
-def _write_source(config: FeaturesConfig, connection: duckdb.DuckDBPyConnection, view: str) -> None:
+def write_source(config: FeaturesConfig, connection: duckdb.DuckDBPyConnection, view: str) -> None:
     """Write the history that Feast joins; whoever reads meanwhile keeps the file that was there."""
     strength, rate = config.prior_strength, config.prior_rate
     sql = {

@@ -33,9 +33,12 @@ _CREATE = (
     f" {_NUMBERS}, PRIMARY KEY (bucket, user_id, policy)) WITHOUT ROWID",
     f"CREATE TABLE sums (bucket INTEGER, policy TEXT, {_NUMBERS},"
     " PRIMARY KEY (bucket, policy)) WITHOUT ROWID",
-    "CREATE TABLE progress (one INTEGER PRIMARY KEY, mark TEXT NOT NULL)",
+    "CREATE TABLE progress (one INTEGER PRIMARY KEY, mark TEXT NOT NULL,"
+    " prior_strength REAL NOT NULL, prior_rate REAL NOT NULL)",
 )
-_LAYOUT = crc32(";".join(_CREATE).encode()) & 0x7FFF_FFFF
+FOLD = 2
+"""Of what tallies are made: 2 takes each event once. It goes up when the fold changes."""
+_LAYOUT = crc32(f"{FOLD};{';'.join(_CREATE)}".encode()) & 0x7FFF_FFFF
 """Kept in the file: one of another layout, as after a change of the signals, is made anew."""
 _INSERT = f"INSERT INTO tallies VALUES ({', '.join('?' * (1 + len(COLUMNS)))})"
 
@@ -60,10 +63,16 @@ class Tallies:
             rows = database.execute("SELECT mark FROM progress").fetchall()
         return str(rows[0][0]) if rows else ""
 
-    def keep_mark(self, mark: Mark) -> None:
-        """Remember it; here and not beside, so that it never outlives the tallies."""
+    def dials(self) -> tuple[float, float] | None:
+        """The prior_strength and prior_rate of what was pushed; None where nothing was."""
         with self._open() as database:
-            database.execute("INSERT OR REPLACE INTO progress VALUES (1, ?)", (mark,))
+            rows = database.execute("SELECT prior_strength, prior_rate FROM progress").fetchall()
+        return (float(rows[0][0]), float(rows[0][1])) if rows else None
+
+    def keep_mark(self, mark: Mark, dials: tuple[float, float]) -> None:
+        """Remember both; here and not beside, so that they never outlive the tallies."""
+        with self._open() as database:
+            database.execute("INSERT OR REPLACE INTO progress VALUES (1, ?, ?, ?)", (mark, *dials))
 
     def remove(self, users: Sequence[str]) -> None:
         """Delete all rows of these users. Raises Unavailable."""

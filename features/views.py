@@ -90,6 +90,7 @@ def connect_store(
         config={
             "autoinstall_known_extensions": "false",
             "autoload_known_extensions": "false",
+            "parquet_metadata_cache": "true",  # A file never changes under its name.
             "temp_directory": str(root.absolute() / "store" / ".duckdb"),
         }
     )
