@@ -152,8 +152,8 @@ class FactsOfflineStore(DuckDBOfflineStore):  # type: ignore[misc]
             .to_pylist()
         )
         sent = entities["user_id"]
-        stored = sent.map(lambda user: self._find(user, known))
-        return entities.assign(**{"user_id": stored, AS_SENT: sent})
+        stored = {user: self._find(user, known) for user in sent.unique()}
+        return entities.assign(**{"user_id": sent.map(stored), AS_SENT: sent})
 
     def _find(self, user: object, known: Collection[str]) -> object:
         """An id that has a history as it is stays as it is, as where no pseudonyms are made."""

@@ -90,11 +90,11 @@ def connect_store(
         config={
             "autoinstall_known_extensions": "false",
             "autoload_known_extensions": "false",
-            "parquet_metadata_cache": "true",  # A file never changes under its name.
             "temp_directory": str(root.absolute() / "store" / ".duckdb"),
         }
     )
     connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET parquet_metadata_cache = true")  # No file changes under its name.
     if memory_mb is not None:
         connection.execute(f"SET memory_limit = '{memory_mb}MiB'")
         connection.execute("SET preserve_insertion_order = false")

@@ -1,13 +1,16 @@
 """Feedback: a user's reaction to a response, acknowledged only when it is durable.
 
-202 means that the broker has it. Everything short of that is an error with `retry-after`, and
-sending it again is always safe: with an Idempotency-Key it is the same event, and without one it
-is another event that the fold of reactions into labels takes for the same tap.
+202 means that the broker has it. Everything short of that is an error with `retry-after`. Sending
+it again is safe where the post names itself: with an Idempotency-Key it is the same event, and with
+`occurred_at` another event of the same time, which the fold of reactions takes for the same tap. A
+post with neither is timed when it arrives. Sent again after the user has changed their mind, it
+cannot be told from a change back; so each answer says whether its post is safe to send again
+(docs/decisions/0006-safe-retries.md).
 """
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import msgspec
@@ -34,6 +37,11 @@ RESERVED = ("comment", "demonstration")
 """TensorZero's names for feedback in words, which is not a signal."""
 NOT_STORED = ("surface", "tags")
 """Taken for compatibility; a reaction's event has no room for them."""
+UNSAFE = (
+    "it has neither an Idempotency-Key nor occurred_at: sent again after the user changed their"
+    " mind, it would count as a new tap"
+)
+"""Why a post is not safe to send again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +54,8 @@ class Said:
     signal: str
     action: Action
     occurred_at: datetime
+    is_timed: bool
+    """The client said when; otherwise it is the time of arrival."""
     is_dryrun: bool
     network: str
     """Pseudonym of the network that the tap came from; empty: not known."""
@@ -110,40 +120,53 @@ class Clerk:
         """Have the reaction recorded, or replay the answer to the same call."""
         actor = said.user_id
         feedback_id = event_id(actor, key, said.fingerprint) if key else new_id()
+        if key:
+            said = self._as_first_sent(said, key)
         tap = self._reaction(said, feedback_id)
         prospect = self._desk.recent.prospect(tap)
+        is_safe = bool(key) or said.is_timed
+        safety: dict[str, object] = {"retry_safe": is_safe}
         if said.is_dryrun:
             self._count(said, "dryrun")
-            would = prospect.told()
-            return _answer(200, feedback_id, headers, {"dryrun": True, **would})
+            would = {"dryrun": True, **prospect.told(), **safety}
+            return _answer(200, feedback_id, headers, would)
         if key and self._is_replay(said, key):
             self._count(said, "replayed")
             replayed = {**headers, "idempotency-replayed": "true"}
-            return _answer(202, feedback_id, replayed, prospect.told())
+            return _answer(202, feedback_id, replayed, {**prospect.told(), **safety})
         self._make_sure_there_is_room()
         if key:
-            self._memory.begin(actor, key, said.fingerprint)
+            self._memory.begin(actor, key, said.fingerprint, first_at=said.occurred_at)
         self._num_under_way += 1
         is_recorded = False
         try:
             is_recorded = await self._desk.recorder.record(tap)
         finally:
             self._num_under_way -= 1
-            if key and is_recorded:
-                self._memory.finish(actor, key)
-            elif key:
-                self._memory.drop(actor, key)
+            if key:
+                self._memory.finish(actor, key, is_recorded=is_recorded)
         if not is_recorded:
             self._count(said, "unavailable")
+            time_told = said.occurred_at.isoformat()
             raise NotReady(
-                "the broker did not acknowledge the feedback; send it again with the same"
-                " Idempotency-Key",
+                "the broker did not acknowledge the feedback; send it again"
+                + (", unchanged" if is_safe else f" with occurred_at {time_told}: {UNSAFE}"),
                 code="not_recorded",
                 retry_after_s=self._desk.config.retry_after_s,
+                extra={**safety, "occurred_at": time_told},
             )
         self._count(said, "recorded")
         prospect.count(self._desk.meters)
-        return _answer(202, feedback_id, headers, prospect.told())
+        if not is_safe:
+            self._desk.meters.unsafe_retries.inc()
+        return _answer(202, feedback_id, headers, {**prospect.told(), **safety})
+
+    def _as_first_sent(self, said: Said, key: str) -> Said:
+        """The same, at the time of the first call with this key, if that one failed here."""
+        known = self._memory.find(said.user_id, key)
+        if known is None or said.is_timed or known.fingerprint != said.fingerprint:
+            return said
+        return replace(said, occurred_at=known.first_at)
 
     def _reaction(self, said: Said, feedback_id: str) -> Reaction:
         return Reaction(
@@ -161,7 +184,7 @@ class Clerk:
     def _is_replay(self, said: Said, key: str) -> bool:
         """Raises InConflict while the first call runs, Unprocessable for another payload."""
         known = self._memory.find(said.user_id, key)
-        if known is None:
+        if known is None or known.has_failed:
             return False
         if known.fingerprint != said.fingerprint:
             self._count(said, "key_reused")
@@ -207,6 +230,7 @@ def understand(asked: FeedbackRequest, *, actor_default: str, network: str, desk
         signal=(signal := _signal(asked, desk.streams.signal_aliases)),
         action=(action := _action(asked)),
         occurred_at=_occurred_at(asked, desk, now),
+        is_timed=asked.occurred_at is not None,
         is_dryrun=bool(asked.dryrun),
         network=network,
         fingerprint=fingerprint_of(response_id, actor, signal, action, asked.occurred_at or ""),
@@ -375,10 +399,10 @@ def _answer(
     status: int,
     feedback_id: str,
     headers: Mapping[str, str],
-    extra: Mapping[str, object] | None = None,
+    extra: Mapping[str, object],
 ) -> Response:
     return Response(
-        msgspec.json.encode({"feedback_id": feedback_id, **(extra or {})}),
+        msgspec.json.encode({"feedback_id": feedback_id, **extra}),
         status_code=status,
         headers=dict(headers),
         media_type="application/json",

@@ -10,7 +10,8 @@ import hashlib
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 NAMESPACE = uuid.UUID("6f1c7a0e-3c52-5d0b-9a34-3d1f0c6f9a11")
 """Of the ids derived here. Changing it would make old calls count anew when they are sent again."""
@@ -23,6 +24,10 @@ class Remembered:
     fingerprint: str
     is_done: bool
     """False while the first call is under way."""
+    has_failed: bool = False
+    """It is done and was not recorded: it may be tried again."""
+    first_at: datetime
+    """When the first call came: a call tried again means what happened then."""
     at_s: float
 
 
@@ -52,23 +57,19 @@ class KeyMemory:
         self._forget()
         return self._calls.get((actor, key))
 
-    def begin(self, actor: str, key: str, fingerprint: str) -> None:
+    def begin(self, actor: str, key: str, fingerprint: str, *, first_at: datetime) -> None:
         """Note that a call is under way."""
         self._calls[actor, key] = Remembered(
-            fingerprint=fingerprint, is_done=False, at_s=self._clock()
+            fingerprint=fingerprint, is_done=False, first_at=first_at, at_s=self._clock()
         )
 
-    def finish(self, actor: str, key: str) -> None:
-        """Note that the call's event is durable."""
+    def finish(self, actor: str, key: str, *, is_recorded: bool) -> None:
+        """Note that the call's event is durable, or that it failed and may be tried again."""
         call = self._calls.pop((actor, key), None)
         if call is not None:
-            self._calls[actor, key] = Remembered(
-                fingerprint=call.fingerprint, is_done=True, at_s=self._clock()
+            self._calls[actor, key] = replace(
+                call, is_done=True, has_failed=not is_recorded, at_s=self._clock()
             )
-
-    def drop(self, actor: str, key: str) -> None:
-        """Forget a call that failed, so that it may be tried again."""
-        self._calls.pop((actor, key), None)
 
     def _forget(self) -> None:
         """Drop the oldest beyond the limits, but none that is under way."""

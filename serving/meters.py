@@ -131,6 +131,11 @@ class Meters:
             ["learns", "why"],
             registry=self.registry,
         )
+        self.unsafe_retries = Counter(
+            "rluf_feedback_unsafe_retries",
+            "Feedback taken with neither Idempotency-Key nor occurred_at: not safe to send again",
+            registry=self.registry,
+        )
         self.not_learned = Counter(
             "rluf_answers_not_learned",
             "Answers recorded as not to be learned from, by what said so",

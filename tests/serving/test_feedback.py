@@ -2,11 +2,13 @@
 
 import threading
 import uuid
+from functools import reduce
 
 import pytest
 from starlette.testclient import TestClient
 
 from serving.idempotency import KeyMemory, event_id, fingerprint_of
+from streams.reactions import ReactionState, fold
 from tests.serving.conftest import Place, StartApi
 from tests.serving.fakes import FakeClock
 from tests.waiting import wait_for
@@ -32,7 +34,7 @@ def test_a_reaction_is_answered_202_once_the_broker_has_it(api: TestClient, live
     assert response.status_code == 202
     [reaction] = live.producer.reactions
     unknown = {"learns": None, "why": ["unknown_response"]}
-    assert response.json() == {"feedback_id": reaction.id, **unknown}
+    assert response.json() == {"feedback_id": reaction.id, "retry_safe": True, **unknown}
     assert (reaction.response_id, reaction.user_id, reaction.signal, reaction.action) == (
         "chatcmpl-1",
         "u-9",
@@ -57,6 +59,86 @@ def test_without_an_acknowledgement_there_is_no_202_and_the_retry_is_the_same_ev
     accepted = send(api, key="k-1")
     assert accepted.status_code == 202
     assert {r.id for r in live.producer.reactions} == {accepted.json()["feedback_id"]}
+
+
+@pytest.mark.parametrize("key", [None, "k-1"])
+@pytest.mark.parametrize("is_timed", [False, True])
+@pytest.mark.parametrize("path", ["/v1/feedback", "/feedback"])
+def test_each_answer_says_whether_its_post_is_safe_to_send_again(
+    api: TestClient, live: Place, key: str | None, is_timed: bool, path: str
+):
+    occurred_at = live.clock.at.isoformat() if is_timed else None
+    is_safe = key is not None or occurred_at is not None
+    taken = send(api, key=key, path=path, occurred_at=occurred_at)
+    assert taken.json()["retry_safe"] is is_safe
+    assert send(api, path=path, occurred_at=occurred_at, dryrun=True).json()["retry_safe"] is (
+        occurred_at is not None
+    )
+    live.producer.mode = "down"
+    refused = problem(send(api, path=path, occurred_at=occurred_at, signal="like"))
+    assert refused["retry_safe"] is (occurred_at is not None)
+    assert ("with occurred_at" in refused["detail"]) is (occurred_at is None)
+    counted = api.get("/metrics").text
+    assert f"rluf_feedback_unsafe_retries_total {float(not is_safe)}" in counted
+
+
+def is_loved(live: Place) -> bool:
+    """What the fold makes of all that the broker has, each event once as it was first known."""
+    first = {event.id: event for event in reversed(live.producer.reactions)}
+    return reduce(fold, first.values(), ReactionState()).is_on()
+
+
+@pytest.mark.parametrize("forgets", [False, True], ids=["remembered", "after a restart"])
+@pytest.mark.parametrize("name", ["key", "occurred_at"])
+def test_a_late_retry_of_a_love_that_was_taken_back_does_not_bring_it_back(
+    start: StartApi, live: Place, name: str, forgets: bool
+):
+    named = {"key": "k-1"} if name == "key" else {"occurred_at": live.clock.at.isoformat()}
+    api = start(live.room())
+    assert send(api, **named).json()["retry_safe"]
+    live.clock.move(15)
+    send(api, key="k-2", action="remove")
+    live.clock.move(5)
+    assert not is_loved(live)
+    assert send(start(live.room()) if forgets else api, **named).status_code == 202
+    assert not is_loved(live)
+
+
+def test_a_late_retry_of_a_removal_does_not_take_a_second_love_away(api: TestClient, live: Place):
+    send(api, key="k-1")
+    live.clock.move(15)
+    send(api, key="k-2", action="remove")
+    live.clock.move(5)
+    send(api, key="k-3")
+    live.clock.move(5)
+    send(api, key="k-2", action="remove")
+    assert is_loved(live)
+
+
+def test_a_keyed_post_that_failed_counts_at_its_first_time_when_it_is_sent_again(
+    api: TestClient, live: Place
+):
+    live.producer.mode = "down"
+    assert send(api, key="k-1").status_code == 503
+    live.producer.mode = "up"
+    live.clock.move(15)
+    send(api, key="k-2", action="remove")
+    live.clock.move(5)
+    assert send(api, key="k-1").status_code == 202
+    assert not is_loved(live)
+
+
+def test_a_post_that_failed_without_a_name_says_with_which_time_to_send_it_again(
+    api: TestClient, live: Place
+):
+    live.producer.mode = "down"
+    told = problem(send(api))["occurred_at"]
+    live.producer.mode = "up"
+    live.clock.move(15)
+    send(api, key="k-2", action="remove")
+    live.clock.move(5)
+    assert send(api, occurred_at=told).json()["retry_safe"]
+    assert not is_loved(live)
 
 
 def test_a_call_sent_again_is_replayed_and_not_recorded_again(api: TestClient, live: Place):
@@ -276,10 +358,10 @@ def test_event_ids_are_uuids_and_depend_on_every_part():
 def test_the_memory_of_keys_is_bounded_in_number_and_in_time():
     clock = FakeClock()
     memory = KeyMemory(keys_max=3, window_s=60, clock=lambda: clock.at.timestamp())
-    memory.begin("u", "under way", "f")
+    memory.begin("u", "under way", "f", first_at=clock.at)
     for number in range(10):
-        memory.begin("u", str(number), "f")
-        memory.finish("u", str(number))
+        memory.begin("u", str(number), "f", first_at=clock.at)
+        memory.finish("u", str(number), is_recorded=number % 2 == 0)
         memory.find("u", "anything")
     assert memory.find("u", "under way") is not None
     assert [n for n in range(10) if memory.find("u", str(n)) is not None] == [8, 9]
