@@ -69,7 +69,7 @@ class FactsRegistryStore(FileRegistryStore):  # type: ignore[misc]
     """Feast's registry file, in which ours are always found: what would lose them is refused."""
 
     def get_registry_proto(self) -> Registry:
-        root = self._filepath.parent.parent
+        root = self._filepath.absolute().parents[1]
         if not is_applied(root):  # A home that moved, or whose registry somebody deleted.
             apply_definitions(root)
         found: Registry = super().get_registry_proto()
@@ -78,7 +78,7 @@ class FactsRegistryStore(FileRegistryStore):  # type: ignore[misc]
     def update_registry_proto(self, registry_proto: Registry) -> None:
         """Raises Refused, with nothing changed, where one of ours would be missing."""
         _refuse_loss(missing_in(registry_proto))
-        with lock(self._filepath.parent / ".apply.lock"):
+        with lock(self._filepath.absolute().parent / ".apply.lock"):
             super().update_registry_proto(registry_proto)
 
     def teardown(self) -> None:

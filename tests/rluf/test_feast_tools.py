@@ -137,6 +137,7 @@ def unchanged(home: Path) -> Iterator[None]:
     assert ours(home) == before
     open_feast(home)
     assert is_applied(home)
+    assert not feast_folder(feast_folder(home)).exists()
 
 
 def stored(home: Path, user_id: str) -> str:
