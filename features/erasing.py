@@ -65,7 +65,7 @@ def known_names(config: FeaturesConfig, user_id: str) -> list[str]:
     """Every name under which the user's facts are stored, the given one first: an exposure may
     name its user more than once."""
     store = OFFLINE_STORES[config.offline_store](config)
-    with connect_store(store, root=config.root, as_of=None, only_raw=True) as connection:
+    with connect_store(store, root=config.root, as_of=None, only_touched=True) as connection:
         return names_of(connection, user_id)
 
 

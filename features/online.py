@@ -282,33 +282,39 @@ class OnlinePusher:
             ) as connection:
                 chunks = [*named, *_owners(connection, news.get("reactions"))]
                 users = pc.unique(pa.chunked_array(chunks, pa.string()))  # Nobody: emptied files.
+                num_removed = 0
                 for first in range(0, len(users), PUSH_USERS_MAX):
                     touched = users.slice(first, PUSH_USERS_MAX)
-                    rows = self._user_rows(connection, touched)
+                    rows, gone = self._user_rows(connection, touched)
                     for start in range(0, rows.num_rows, WRITE_ROWS_MAX):
                         online.write(USER_HISTORY, rows.slice(start, WRITE_ROWS_MAX))
                     num_rows += rows.num_rows
-                    # Nothing else takes a row away; who has none for now never had one.
-                    if gone := erased.intersection(touched.to_pylist()).difference(
-                        rows["user_id"].to_pylist()
-                    ):
+                    left = set(rows["user_id"].to_pylist())
+                    gone |= erased.intersection(touched.to_pylist()) - left
+                    num_removed += len(gone)
+                    if gone:
                         online.remove_users(sorted(gone))
                 policies = self._rows(connection, "policy", self._tallies.by_policy())
                 if policies.num_rows:
                     online.write(POLICY_STATS, policies)
-                if erased:  # A policy may have been shown to nobody else.
+                if erased or num_removed:  # A policy may have been shown to nobody else.
                     online.remove_others(POLICY_STATS, policies["policy"].to_pylist())
             self._tallies.keep_mark(mark, dials)
         return num_rows + int(policies.num_rows)
 
-    def _user_rows(self, connection: duckdb.DuckDBPyConnection, users: pa.Array) -> pa.Table:
-        """The rows of those of these users of whom facts are left; their tallies are kept."""
+    def _user_rows(
+        self, connection: duckdb.DuckDBPyConnection, users: pa.Array
+    ) -> tuple[pa.Table, set[str]]:
+        """The rows of those of these users who have any, and who had some and has none any more:
+        an exposure may turn out not to be learned from. Their tallies are kept."""
         with _registered(connection, "concerned", pa.table({"user_id": users})):
             connection.execute("DELETE FROM touched")
             connection.execute("INSERT INTO touched SELECT user_id FROM concerned")
         tallies = connection.sql(tallies_sql()).to_arrow_table()
+        without = set(users.to_pylist()).difference(tallies["user_id"].to_pylist())
+        gone = self._tallies.known(sorted(without))
         self._tallies.replace(users.to_pylist(), tallies)
-        return self._rows(connection, "user_id", tallies)
+        return self._rows(connection, "user_id", tallies), gone
 
     def _rows(
         self, connection: duckdb.DuckDBPyConnection, key: EntityKey, tallies: pa.Table

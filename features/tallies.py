@@ -74,6 +74,14 @@ class Tallies:
         with self._open() as database:
             database.execute("INSERT OR REPLACE INTO progress VALUES (1, ?, ?, ?)", (mark, *dials))
 
+    def known(self, users: Sequence[str]) -> set[str]:
+        """Those of these users who have rows. Raises Unavailable."""
+        sql = "SELECT 1 FROM tallies WHERE bucket = ? AND user_id = ? LIMIT 1"
+        with self._open() as database:
+            return {
+                user for user in users if database.execute(sql, (_bucket(user), user)).fetchone()
+            }
+
     def remove(self, users: Sequence[str]) -> None:
         """Delete all rows of these users. Raises Unavailable."""
         self.replace(users, _NONE)

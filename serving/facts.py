@@ -173,7 +173,7 @@ def _funnel(connection: duckdb.DuckDBPyConnection) -> Funnel:
     num_dangling, num_elsewhere = _one(
         connection,
         "SELECT count(*) FILTER (dangling), count(*) FILTER (NOT dangling)"
-        " FROM held ANTI JOIN raw_shown USING (response_id, user_id)",
+        " FROM held ANTI JOIN folded_shown USING (response_id, user_id)",
     )
     (num_reactions,) = _one(connection, "SELECT count(*) FROM reactions")
     (num_raw,) = _one(

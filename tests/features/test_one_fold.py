@@ -45,7 +45,8 @@ def facts(draw: st.DrawFn) -> Event:
     fields: dict[str, object] = {"known_at": draw(KNOWN), "id": draw(ID), "source": draw(SOURCE)}
     if kind == "shown":
         policy = draw(st.sampled_from(POLICIES))
-        return shown(response_id, user_id, seconds, policy=policy, **fields)
+        learnable = draw(st.sampled_from((True, True, True, False)))
+        return shown(response_id, user_id, seconds, policy=policy, learnable=learnable, **fields)
     if kind == "reaction":
         signal = draw(st.sampled_from(("love", "dislike")))
         action = draw(st.sampled_from(("add", "add", "remove")))
@@ -79,7 +80,10 @@ def first_copies(events: Sequence[Event]) -> list[Shown | Reaction]:
 
 def told_apart(event: Shown | Reaction) -> tuple[object, ...]:
     """What orders copies: when they were known, then what they say."""
-    said = (event.policy,) if isinstance(event, Shown) else (event.signal, event.action)
+    if isinstance(event, Shown):
+        said: tuple[object, ...] = (event.policy, event.learnable)
+    else:
+        said = (event.signal, event.action)
     return event.known_at, event.occurred_at, event.response_id, *said
 
 
@@ -112,7 +116,7 @@ def counts(
     found: dict[str, dict[str, int]] = {}
     for (response_id, user_id), reports in exposed.items():
         shown_at = min(report.occurred_at for report in reports)
-        if shown_at > until:
+        if shown_at > until or not all(report.learnable for report in reports):
             continue
         policies = {report.policy for report in reports if report.occurred_at == shown_at}
         name = user_id if key == "user_id" else "|".join(sorted(policies))
