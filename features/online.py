@@ -285,15 +285,19 @@ class OnlinePusher:
                 num_removed = 0
                 for first in range(0, len(users), PUSH_USERS_MAX):
                     touched = users.slice(first, PUSH_USERS_MAX)
-                    rows, gone = self._user_rows(connection, touched)
+                    tallies = self._tallies_of(connection, touched)
+                    left = set(tallies["user_id"].to_pylist())
+                    without = [user for user in touched.to_pylist() if user not in left]
+                    # An erasure takes rows away, and an exposure that may not be learned from.
+                    gone = self._tallies.known(without) | erased.intersection(without)
+                    if gone:
+                        online.remove_users(sorted(gone))
+                    num_removed += len(gone)
+                    self._tallies.replace(touched.to_pylist(), tallies)
+                    rows = self._rows(connection, "user_id", tallies)
                     for start in range(0, rows.num_rows, WRITE_ROWS_MAX):
                         online.write(USER_HISTORY, rows.slice(start, WRITE_ROWS_MAX))
                     num_rows += rows.num_rows
-                    left = set(rows["user_id"].to_pylist())
-                    gone |= erased.intersection(touched.to_pylist()) - left
-                    num_removed += len(gone)
-                    if gone:
-                        online.remove_users(sorted(gone))
                 policies = self._rows(connection, "policy", self._tallies.by_policy())
                 if policies.num_rows:
                     online.write(POLICY_STATS, policies)
@@ -302,19 +306,12 @@ class OnlinePusher:
             self._tallies.keep_mark(mark, dials)
         return num_rows + int(policies.num_rows)
 
-    def _user_rows(
-        self, connection: duckdb.DuckDBPyConnection, users: pa.Array
-    ) -> tuple[pa.Table, set[str]]:
-        """The rows of those of these users who have any, and who had some and has none any more:
-        an exposure may turn out not to be learned from. Their tallies are kept."""
+    def _tallies_of(self, connection: duckdb.DuckDBPyConnection, users: pa.Array) -> pa.Table:
+        """The tallies of these users, from the facts."""
         with _registered(connection, "concerned", pa.table({"user_id": users})):
             connection.execute("DELETE FROM touched")
             connection.execute("INSERT INTO touched SELECT user_id FROM concerned")
-        tallies = connection.sql(tallies_sql()).to_arrow_table()
-        without = set(users.to_pylist()).difference(tallies["user_id"].to_pylist())
-        gone = self._tallies.known(sorted(without))
-        self._tallies.replace(users.to_pylist(), tallies)
-        return self._rows(connection, "user_id", tallies), gone
+        return connection.sql(tallies_sql()).to_arrow_table()
 
     def _rows(
         self, connection: duckdb.DuckDBPyConnection, key: EntityKey, tallies: pa.Table

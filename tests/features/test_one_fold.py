@@ -299,3 +299,15 @@ def test_nobody_displaces_what_another_user_did_under_the_same_id(tmp_path):
     with connect(tmp_path) as connection:
         found = connection.sql("SELECT user_id FROM labels WHERE value ORDER BY ALL").fetchall()
     assert found == [("mallory",), ("u",)]
+
+
+def test_an_online_row_of_whom_nothing_may_be_learned_from_any_more_goes(tmp_path):
+    store = FactStore(FeaturesConfig(root=tmp_path), clock=lambda: 0.0)
+    store.append(facts_of([shown("r1"), shown("r2", "v")]))
+    store.push()
+    assert online_features(tmp_path, users=["u"])["users"]["u"]["num_shown"] == 1
+    store.append(facts_of([shown("r1", id="again", seconds=5, learnable=False)]))
+    store.push()
+    found = online_features(tmp_path, users=["u", "v"], policies=["chat@1"])
+    assert found["users"]["u"]["num_shown"] is None
+    assert found["users"]["v"]["num_shown"] == found["policies"]["chat@1"]["num_shown"] == 1
