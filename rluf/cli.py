@@ -146,7 +146,8 @@ def refresh(
 @app.command()
 def replay(
     file: Annotated[
-        Path | None, typer.Argument(help="CloudEvents, one a line (.jsonl or .jsonl.gz).")
+        Path | None,
+        typer.Argument(help="CloudEvents, one a line (.jsonl, .ndjson, .json; plain or .gz)."),
     ] = None,
     from_offsets: Annotated[
         str,
@@ -166,7 +167,10 @@ def replay(
     wait: Annotated[bool, typer.Option(help="Wait until all of the file is stored.")] = True,
     json: JsonOption = False,
 ) -> None:
-    """Send a file of events through the platform, or read the log anew into another store."""
+    """Send a file of events through the platform, or read the log anew into another store.
+
+    Exit code 3 where no line of the file was taken; 0 where some were: the others are named.
+    """
     from rluf.replay import replay as send
     from rluf.replay_log import replay_log
     from rluf.wiring import find_brokers, prepare
@@ -189,6 +193,8 @@ def replay(
                 on_progress=on_progress,
             )
             console.emit(report, text=report.summary())
+            if not report.taken:
+                raise typer.Exit(REFUSED)
             return
         assert into is not None
         settings = find_brokers(settings)

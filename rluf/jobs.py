@@ -6,11 +6,9 @@ arguments, so that its result depends on nothing else.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from features.snapshot import load_snapshot
 from models.chat import Chat
@@ -85,14 +83,15 @@ def fit_baseline(
 
 
 def fit_preference(
-    *, out: Path, on_progress: OnStage, pairs: Path, half: str, config: PreferenceConfig
+    *,
+    out: Path,
+    on_progress: OnStage,
+    pairs: Path,
+    half: Literal["a", "b"],
+    config: PreferenceConfig,
 ) -> dict[str, Any]:
     """Fit a reward model on one half of the pairs; all pairs of a prompt lie in one half."""
-    mine = out / "pairs.jsonl"
-    lines = [line for line in pairs.read_text("utf-8").splitlines() if line.strip()]
-    chosen = [line for line in lines if _half_of(line) == half]
-    mine.write_text("\n".join(chosen) + "\n", "utf-8")
-    report = fit_pairs(mine, config, out / "model", on_progress=on_progress)
+    report = fit_pairs(pairs, config, out / "model", on_progress=on_progress, half=half)
     return {"report": report.to_json()}
 
 
@@ -179,12 +178,6 @@ JUDGES = {
 
 def _love_rise(row: tuple[Path, Sequence[Measure], Sequence[Verdict]]) -> float:
     return next(measure.value for measure in row[1] if measure.name == "love_rise")
-
-
-def _half_of(line: str) -> str:
-    """Give "a" or "b" by the hash of the pair's prompt."""
-    prompt = json.dumps(json.loads(line)["prompt"], sort_keys=True)
-    return "ab"[hashlib.sha256(prompt.encode()).digest()[0] % 2]
 
 
 JOBS: dict[str, Callable[..., dict[str, Any]]] = {

@@ -7,6 +7,7 @@ on from the last finished step and ends in the same versions.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,7 @@ from rluf.settings import BadSettings, Settings, load_recipe_over, plain, settin
 from rluf.steps import OnProgress, Result, Say, Step, Steps
 from rluf.turn import begin_turn, incumbent_of, only_turn
 from training.config import GatesConfig, RewardConfig
+from training.pairs import read_pairs
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +102,7 @@ def refresh(
     Raises ValueError where the data cannot carry a turn (no reactions, no pairs, no policy), and
     models.errors.Conflict where another turn is running.
     """
-    _check(settings)
+    _check(settings, say)
     with only_turn(registry):
         run, as_of = begin_turn(settings, registry, why, say)
         turn = _Turn(settings, registry, run, as_of, say)
@@ -417,7 +419,7 @@ def preference_steps(settings: Settings) -> dict[str, Step]:
     refresh, plans = settings.refresh, {}
     files = {"helpfulness": refresh.helpfulness_pairs, "safety": refresh.safety_pairs}
     for kind, file in files.items():
-        pairs = Path(file).read_text("utf-8")
+        pairs = hashlib.sha256(Path(file).read_bytes()).hexdigest()
         for name, half in ((kind, "a"), (f"{kind}-judge", "b")):
             config = settings.training.preference
             plans[name] = Step(
@@ -458,7 +460,7 @@ def reward_step(
     )
 
 
-def _check(settings: Settings) -> None:
+def _check(settings: Settings, say: Say) -> None:
     for name in ("helpfulness_pairs", "safety_pairs"):
         file = getattr(settings.refresh, name)
         if not file or not Path(file).is_file():
@@ -466,6 +468,9 @@ def _check(settings: Settings) -> None:
                 f"refresh.{name} names {file!r}, which is no file; it has to hold JSON lines with"
                 " prompt, chosen and rejected (python -m simulator pairs makes synthetic ones)"
             )
+        pairs = read_pairs(Path(file))
+        if pairs.left_out:
+            say(f"{Path(file).name}: {pairs.summary()}")
 
 
 def _prompts(snapshot: Snapshot, split: str, limit: int) -> list[list[dict[str, str]]]:

@@ -15,7 +15,7 @@ from rluf.settings import Settings
 from rluf.steps import OnProgress
 from streams.errors import Unavailable
 from streams.producer import Producer
-from streams.replay import read_events, replay_file
+from streams.replay import EXAMPLES_MAX, ReplayReport, read_events, replay_file
 from streams.topics import ensure_topics, lag
 
 DRAIN_WARN_S = 10.0
@@ -23,6 +23,23 @@ DRAIN_WARN_S = 10.0
 to be missed by the group and replaced."""
 DRAIN_STALL_S = 60.0
 """Without any progress for this long, waiting for the worker ends with an error."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """Lines of a file that are no facts, for one reason."""
+
+    reason: str
+    count: int
+    lines: tuple[int, ...]
+    """The first of their numbers."""
+    detail: str
+    """What was said of the first."""
+
+    def told(self) -> str:
+        """Give the line a person reads."""
+        which = ", ".join(map(str, self.lines)) + (", ..." if self.count > len(self.lines) else "")
+        return f"{self.count:,} lines {self.reason} (line {which}): {self.detail}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,10 +59,19 @@ class Replayed:
     shown: int
     reactions: int
     dead_letters: int
+    """Of the whole store, whoever sent them."""
+    faults: tuple[Fault, ...] | None
+    """What of this file the worker put aside, by reason; None where we did not wait."""
     dangling: int
     """Labels whose response was never shown to us."""
     labels_on: dict[str, int]
     """Labels that hold now, by signal."""
+
+    @property
+    def taken(self) -> int:
+        """Lines that are facts now, or were before; all that were sent, where we did not wait."""
+        aside = sum(fault.count for fault in self.faults or ())
+        return self.sent + self.refused - aside if self.faults is not None else self.sent
 
     def summary(self) -> str:
         """Give the lines a person reads."""
@@ -58,6 +84,8 @@ class Replayed:
             f"the store holds {self.shown:,} exposures and {self.reactions:,} reactions,"
             f" folded into {labels or 'no'} labels; {self.dangling:,} labels are dangling,"
             f" {self.dead_letters:,} dead letters"
+            + "".join(f"\n{self.file}: {fault.told()}" for fault in self.faults or ())
+            + ("" if self.taken else f"\nnothing of {self.file} was taken")
         )
 
 
@@ -112,18 +140,55 @@ def replay(
         seconds=round(seconds, 1),
         seconds_starting=round(began - starting_at, 1),
         behind=behind,
+        faults=_faults(settings.home, report) if wait else None,
         **_count(settings.home),
     )
 
 
 def _check(file: Path) -> None:
-    if not file.is_file():
-        what = "a folder" if file.is_dir() else "no file"
-        raise FileNotFoundError(
-            f"{file} is {what}; give CloudEvents, one a line (.jsonl, .jsonl.gz)"
-        )
+    if str(file) == "-":
+        raise ValueError("standard input cannot be replayed, for it is read twice: save it first")
     if next(read_events(file), None) is None:
         raise ValueError(f"{file} holds no events")
+
+
+def _faults(home: Path, report: ReplayReport) -> tuple[Fault, ...]:
+    """Find the dead letters whose places in the log are those of this file's lines."""
+    found: dict[str, list[tuple[int, str]]] = {}
+    for (topic, partition), places in report.places.items():
+        line_of = places.line_of()
+        name = topic.replace("'", "''")
+        rows = query(
+            home,
+            f"""
+            SELECT "offset", reason, detail FROM dead_letters
+            WHERE topic = '{name}' AND partition = {partition}
+              AND "offset" BETWEEN {min(line_of)} AND {max(line_of)}
+            """,
+        ).to_pylist()
+        for row in rows:
+            if row["offset"] in line_of:
+                line = line_of[row["offset"]]
+                found.setdefault(row["reason"], []).append((line, row["detail"] or ""))
+    faults = [
+        Fault(
+            reason=reason,
+            count=len(lines),
+            lines=tuple(line for line, _ in sorted(lines)[:EXAMPLES_MAX]),
+            detail=min(lines)[1],
+        )
+        for reason, lines in sorted(found.items())
+    ]
+    if report.refused:
+        faults.append(
+            Fault(
+                reason="too_large",
+                count=report.refused,
+                lines=tuple(report.refused_lines),
+                detail="more than Kafka takes; they are not in the log",
+            )
+        )
+    return tuple(faults)
 
 
 def _wait_drained(settings: Settings, say: Callable[[str], None], on_progress: OnProgress) -> None:

@@ -28,6 +28,7 @@ from rluf.schedule import ScheduleConfig
 from serving.config import ServingConfig
 from streams.config import StreamsConfig
 from streams.guard import GuardConfig
+from streams.lines import read_whole
 from streams.secret import HIDDEN, hidden, is_secret, without_secrets
 from streams.times import read_time
 from streams.tracing import TracingConfig
@@ -217,8 +218,8 @@ def nearest(seen: str, allowed: Sequence[str]) -> str:
 def _read_recipe(recipe: str | Path) -> dict[str, Any]:
     path = find_recipe(recipe)
     try:
-        tree = tomllib.loads(path.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        tree = tomllib.loads(read_whole(path))
+    except ValueError as error:
         raise BadSettings(f"recipe {path} is not valid TOML: {error}") from None
     _refuse_unknown(Settings, tree, where=str(path))
     return tree

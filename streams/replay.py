@@ -1,18 +1,20 @@
 """Sends a file of events into the log, as if they came in now."""
 
-import gzip
-import zlib
+from __future__ import annotations
+
+from array import array
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Protocol, cast
+from typing import Protocol
 
 import msgspec
 
 from streams.config import StreamsConfig
 from streams.errors import BadEvent
+from streams.lines import Line, read_lines
 from streams.producer import RecordPlace
 from streams.wire import ERASURE_TYPE, REACTION_TYPE, SHOWN_TYPE, VERDICT_TYPE
 
@@ -22,8 +24,11 @@ PENDING_BYTES_MAX = 16 * 2**20
 """The same in bytes; below StreamsConfig.pending_bytes_max, so that nothing is refused."""
 PROGRESS_EVERY = 500
 """Lines between two reports of progress."""
+ENDINGS = (".jsonl", ".ndjson", ".json")
 UNREADABLE = "unreadable"
 """Counted for a line that does not name a type."""
+EXAMPLES_MAX = 10
+"""Line numbers told of one kind of fault."""
 
 
 class RawProducer(Protocol):
@@ -33,6 +38,18 @@ class RawProducer(Protocol):
         """Send bytes as they are, stamped with the present."""
 
 
+@dataclass(slots=True)
+class Places:
+    """Offsets in one partition and the lines that went there: 16 bytes a line."""
+
+    offsets: array[int] = field(default_factory=lambda: array("q"))
+    lines: array[int] = field(default_factory=lambda: array("q"))
+
+    def line_of(self) -> dict[int, int]:
+        """Line by offset."""
+        return dict(zip(self.offsets, self.lines, strict=True))
+
+
 @dataclass(slots=True, kw_only=True)
 class ReplayReport:
     """What was sent and acknowledged."""
@@ -40,8 +57,18 @@ class ReplayReport:
     sent: int = 0
     refused: int = 0
     """Lines larger than Kafka takes: the only ones that are not in the log now."""
+    refused_lines: list[int] = field(default_factory=list)
+    """The first of their line numbers, at most EXAMPLES_MAX."""
+    places: dict[tuple[str, int], Places] = field(default_factory=dict)
+    """Where each line went, by topic and partition."""
     by_type: dict[str, int] = field(default_factory=dict)
     """Number of lines by CloudEvents type; those that name none count as UNREADABLE."""
+
+    def refuse(self, number: int) -> None:
+        """Count a line that Kafka does not take."""
+        self.refused += 1
+        if len(self.refused_lines) < EXAMPLES_MAX:
+            self.refused_lines.append(number)
 
 
 class _Address(msgspec.Struct, gc=False):
@@ -52,19 +79,14 @@ class _Address(msgspec.Struct, gc=False):
     partitionkey: str | None = None
 
 
-def read_events(path: Path) -> Iterator[bytes]:
-    """The lines of a .jsonl or .jsonl.gz file as they are, without line ends; blank ones not.
-
-    Raises ValueError for another suffix, and for a gzip file that is damaged or cut short.
-    """
-    with _opened(path) as lines:
-        try:
-            for line in lines:
-                stripped = line.strip()
-                if stripped:
-                    yield stripped
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise ValueError(f"{path} is damaged: {error}") from error
+def read_events(path: Path) -> Iterator[Line]:
+    """The lines of a file of events as they are. Raises ValueError for a name of another kind of
+    file, and as streams/lines.py says."""
+    name = path.name.lower().removesuffix(".gz")
+    if path.is_file() and not name.endswith(ENDINGS):
+        allowed = ", ".join(f"*{ending}" for ending in ENDINGS)
+        raise ValueError(f"{path.name} is none of {allowed}, plain or .gz: one event a line")
+    return read_lines(path)
 
 
 def replay_file(
@@ -89,22 +111,25 @@ def replay_file(
     }
     num_lines = sum(1 for _ in read_events(path))
     report = ReplayReport()
-    pending: deque[tuple[Future[RecordPlace], int]] = deque()
+    pending: deque[tuple[Future[RecordPlace], int, int]] = deque()
     pending_bytes = 0
 
     def settle_oldest() -> int:
-        future, size = pending.popleft()
+        future, size, number = pending.popleft()
         try:
-            future.result()
+            topic, partition, offset = future.result()
             report.sent += 1
+            places = report.places.setdefault((topic, partition), Places())
+            places.offsets.append(offset)
+            places.lines.append(number)
         except BadEvent:
-            report.refused += 1
+            report.refuse(number)
         if report.sent % PROGRESS_EVERY == 0:
             on_progress(report.sent, num_lines)
         return size
 
     on_progress(0, num_lines)
-    for line in read_events(path):
+    for number, line in read_events(path):
         address = _address_of(line)
         report.by_type[address.type] = report.by_type.get(address.type, 0) + 1
         while pending and (
@@ -116,22 +141,14 @@ def replay_file(
         try:
             future = producer.send_raw(topic, key.encode() if key else None, line)
         except BadEvent:
-            report.refused += 1
+            report.refuse(number)
             continue
-        pending.append((future, len(line)))
+        pending.append((future, len(line), number))
         pending_bytes += len(line)
     while pending:
         settle_oldest()
     on_progress(report.sent + report.refused, num_lines)
     return report
-
-
-def _opened(path: Path) -> IO[bytes]:
-    if path.name.endswith(".jsonl.gz"):
-        return cast(IO[bytes], gzip.open(path, "rb"))
-    if path.name.endswith(".jsonl"):
-        return path.open("rb")
-    raise ValueError(f"{path.name} is neither .jsonl nor .jsonl.gz")
 
 
 def _address_of(line: bytes) -> _Address:

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -32,10 +32,11 @@ from trl import RewardTrainer
 from models.bert import attend_evenly, is_splittable
 from models.calibration import Calibration
 from models.card import ModelCardFacts
-from models.chat import Chat, chat_of
+from models.chat import chat_of
 from models.reward import RewardModel, base_license, base_name
 from training.config import PreferenceConfig, layers_kept
 from training.optimizer import head_optimizer
+from training.pairs import Pair, read_pairs
 from training.probe import start_from_nothing
 from training.reward_metrics import wilson_interval
 from training.token_cache import TokenCache, fill_cache, freeze_lower
@@ -45,15 +46,6 @@ logger = logging.getLogger(__name__)
 Progress = Callable[[str, int, int], None]
 
 REPORT_FILE = "report.json"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pair:
-    """Two replies to one prompt; the first was preferred."""
-
-    prompt: Chat
-    chosen: str
-    rejected: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,14 +109,20 @@ class _Steps(TrainerCallback):
 
 
 def fit_preference(
-    pairs: Path, config: PreferenceConfig, out: Path, *, on_progress: Progress
+    pairs: Path,
+    config: PreferenceConfig,
+    out: Path,
+    *,
+    on_progress: Progress,
+    half: Literal["all", "a", "b"] = "all",
 ) -> PreferenceReport:
     """Fit on most prompts, measure on the rest; writes the model's folder and report.json to `out`.
 
-    `pairs` is JSON lines of `prompt` (turns, or one user's text), `chosen` and `rejected`. Raises
-    ValueError where a line lacks one of them, or too few prompts are there to keep some aside.
+    `pairs` is a file of JSON lines as training/pairs.py reads them. Raises ValueError where a line
+    is no JSON, or too few prompts are there to keep some aside.
     """
-    train, held_out = split_pairs(read_pairs(pairs), config.held_out_share, config.seed)
+    found = [pair for pair in read_pairs(pairs).pairs if half in ("all", pair.half)]
+    train, held_out = split_pairs(found, config.held_out_share, config.seed)
     reward = RewardModel.from_pretrained(
         config.base,
         max_tokens=config.max_tokens,
@@ -144,21 +142,6 @@ def fit_preference(
     on_progress("measuring", 1, 1)
     logger.info("preference model fitted", extra={"accuracy": report.accuracy})
     return report
-
-
-def read_pairs(path: Path) -> list[Pair]:
-    """The pairs of a JSON lines file. Raises ValueError that names the line and what it lacks."""
-    pairs = []
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            row = json.loads(line)
-            missing = [name for name in ("prompt", "chosen", "rejected") if name not in row]
-            if missing:
-                raise ValueError(f"{path.name} line {number} lacks {', '.join(missing)}")
-            pairs.append(
-                Pair(prompt=chat_of(row["prompt"]), chosen=row["chosen"], rejected=row["rejected"])
-            )
-    return pairs
 
 
 def split_pairs(

@@ -7,7 +7,6 @@ would cost as much as the learning.
 
 # B chats of a batch, T tokens, A assistant tokens of a batch, V vocabulary
 
-import json
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +30,7 @@ from models.card import ModelCardFacts
 from models.chat import Chat
 from models.policy import Policy
 from models.tokens import ChatTokenizer
+from streams.lines import read_rows
 from training.config import PretrainConfig
 
 logger = logging.getLogger(__name__)
@@ -121,13 +121,11 @@ def pretrain_policy(
 def read_corpus(path: Path) -> list[Chat]:
     """The chats of a JSON-lines file. Raises ValueError naming the first line that is none."""
     chats: list[Chat] = []
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            row = json.loads(line)
-            messages = row.get("messages") if isinstance(row, dict) else None
-            if not messages or any(turn.get("role") not in ROLES for turn in messages):
-                raise ValueError(f"{path.name}:{number} has no messages with roles {ROLES}")
-            chats.append([{"role": t["role"], "content": t["content"]} for t in messages])
+    for number, row in read_rows(path):
+        messages = row.get("messages")
+        if not messages or any(turn.get("role") not in ROLES for turn in messages):
+            raise ValueError(f"{path.name}:{number} has no messages with roles {ROLES}")
+        chats.append([{"role": t["role"], "content": t["content"]} for t in messages])
     return chats
 
 

@@ -121,3 +121,26 @@ def kill_worker_at_work(home: Path) -> int:
 
 def stored_files(home: Path) -> Iterator[Path]:
     return (home / "store").rglob("*.parquet")
+
+
+def test_the_dead_letters_of_a_file_are_told_by_its_lines(tmp_path):
+    """Some bad lines: code 0, each named; nothing but bad lines: code 3."""
+    home, file = tmp_path / "home", tmp_path / "some.ndjson"
+    with gzip.open(LOG) as log:
+        good = [next(log).strip() for _ in range(3)]
+    bad = [b"{", b'{"type":"rluf.reaction.v1"}', good[0].replace(b'"1.0"', b'"0.1"', 1)]
+    mixed = b"\r\n".join([b"", good[0], bad[0], good[1], bad[1], b"", bad[2], good[2]])
+    file.write_bytes(gzip.compress(b"\xef\xbb\xbf" + mixed))
+    answer = rluf("replay", str(file), "--json", home=home)
+    assert answer.code == 0, answer.err
+    report = answer.value()
+    assert (report["sent"], report["dead_letters"]) == (6, 3)
+    lines = sorted(line for fault in report["faults"] for line in fault["lines"])
+    assert lines == [3, 5, 7]
+    assert all(fault["detail"] for fault in report["faults"])
+    file.write_bytes(b"\n".join(bad[:2]))
+    answer = rluf("replay", str(file), "--json", home=home)
+    assert answer.code == 3, answer.err
+    report = answer.value()
+    assert (report["sent"], report["dead_letters"]) == (2, 5), "the store holds the earlier ones"
+    assert sum(fault["count"] for fault in report["faults"]) == 2

@@ -95,7 +95,7 @@ def test_what_cannot_be_read_goes_to_the_worker_all_the_same(write):
 
 def test_blank_lines_and_line_ends_are_no_events(write):
     line = encode(reaction())
-    assert list(read_events(write(b"", line + b"\r", b"   ", line, b""))) == [line, line]
+    assert list(read_events(write(b"", line + b"\r", b"   ", line, b""))) == [(2, line), (4, line)]
 
 
 def test_an_empty_file_sends_nothing_and_says_so(write):
@@ -141,7 +141,7 @@ def test_a_record_that_is_never_acknowledged_stops_the_replay(write):
 def test_another_kind_of_file_is_refused_by_name(tmp_path):
     path = tmp_path / "events.csv"
     path.write_bytes(encode(reaction()))
-    with pytest.raises(ValueError, match=r"events.csv is neither .jsonl nor .jsonl.gz"):
+    with pytest.raises(ValueError, match=r"events.csv is none of \*.jsonl, \*.ndjson"):
         list(read_events(path))
 
 
