@@ -36,15 +36,12 @@ from models.sampling import (
 )
 from models.spelling import Speller, SpeltToken
 from models.stops import StopCutter
-from models.tokens import ChatTokenizer
+from models.tokens import ChatTokenizer, TextStream
 
 FinishReason: TypeAlias = Literal["stop", "length"]
 
 CONTEXT_TOKENS_DEFAULT = 2048
 """The context taken for a model whose config does not say how long it is."""
-
-INCOMPLETE = "\N{REPLACEMENT CHARACTER}"
-"""What a tokenizer decodes the first bytes of an unfinished character to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,9 +82,9 @@ class Policy:
         self.model = model
         self.tokenizer = tokenizer
         self.path = path
-        self._spelling = ChatTokenizer(tokenizer)
+        self.spelling = ChatTokenizer(tokenizer)
         if tokenizer.chat_template is None:
-            tokenizer.chat_template = self._spelling.plain_template()
+            tokenizer.chat_template = self.spelling.plain_template()
         self._eos_ids = _end_tokens(model, tokenizer)
         self._pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
         self._accepts = frozenset(inspect.signature(model.forward).parameters)
@@ -251,18 +248,18 @@ class Policy:
         return self._chat_ids(chat)[-kept:] or [self._pad_id]
 
     def _chat_ids(self, chat: Chat) -> list[int]:
-        return self._spelling.chat_ids([chat], for_reply=True)[0]
+        return self.spelling.chat_ids([chat], for_reply=True)[0]
 
     def _reply_ids(self, reply: Reply | str) -> list[int]:
         if isinstance(reply, Reply):
             return list(reply.token_ids)
         end = self.tokenizer.eos_token_id
         ends = sorted(self._eos_ids)[:1] if end is None else [end]
-        return [*self._spelling.text_ids([reply])[0], *ends]
+        return [*self.spelling.text_ids([reply])[0], *ends]
 
     def text(self, tokens: list[int]) -> str:
         """The text of a reply's tokens, without the special ones."""
-        return self._spelling.text_of(tokens)
+        return self.spelling.text_of(tokens)
 
     def _finished(self, prompt: list[int], tokens: list[int], logprob: float) -> Reply:
         return Reply(
@@ -353,8 +350,9 @@ class Told:
 
     def __init__(self, policy: Policy, stops: Sequence[str]) -> None:
         self._policy = policy
-        self._num_chars = 0
+        self._stream = TextStream(policy.spelling)
         self._num_tokens = 0
+        self._num_fed = 0
         self.has_stops = any(stops)
         self.cutter = StopCutter(stops)
         self.said: list[Drawn] = []
@@ -363,18 +361,19 @@ class Told:
     def look(self, *, is_over: bool, with_logprobs: bool) -> Piece:
         """Give what may be shown since the last look; unfinished characters wait."""
         tokens = [drawn.token for drawn in self.said]
-        text = self._policy.text(tokens)
-        shown = ""
-        if is_over or (len(text) > self._num_chars and not text.endswith(INCOMPLETE)):
-            spelt = (
-                self._policy.speller.spell(
-                    tokens[: self._num_tokens], self.said[self._num_tokens :]
-                )
-                if with_logprobs
-                else []
+        shown = self._stream.feed(tokens[self._num_fed :])
+        self._num_fed = len(tokens)
+        if is_over:
+            shown += self._stream.end()
+        spelt = (
+            self._policy.speller.spell(
+                tokens[: self._num_tokens], self.said[self._num_tokens : self._stream.num_told]
             )
-            shown = self.cutter.feed(text[self._num_chars :], spelt)
-            self._num_chars, self._num_tokens = len(text), len(tokens)
+            if with_logprobs
+            else []
+        )
+        self._num_tokens = self._stream.num_told
+        shown = self.cutter.feed(shown, spelt)
         if is_over:
             shown += self.cutter.end()
         ready = self.cutter.take_spelt(is_over=is_over or self.cutter.is_cut)

@@ -34,6 +34,9 @@ PLAIN_TEMPLATE = (
 )
 """For base models whose tokenizer brings no chat template of its own."""
 
+INCOMPLETE = "\N{REPLACEMENT CHARACTER}"
+"""What a tokenizer decodes the first bytes of an unfinished character to."""
+
 Ids = list[int]
 
 
@@ -74,9 +77,20 @@ class ChatTokenizer:
             for text, ids in zip(texts, self._read(texts), strict=True)
         ]
 
-    def text_of(self, ids: Ids) -> str:
-        """What the ids say, special tokens left out."""
-        text = self.tokenizer.decode(ids, skip_special_tokens=True)
+    def text_of(self, ids: Sequence[int]) -> str:
+        """What the ids say, special tokens left out: the pieces of a TextStream together."""
+        text = self.decode(ids)
+        if INCOMPLETE not in text:
+            return text
+        stream = TextStream(self)
+        return stream.feed(ids) + stream.end()
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text as the model spelled it: spaces before marks are not tidied away, for what a
+        later token would tidy has been shown already."""
+        text = self.tokenizer.decode(
+            list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
         assert isinstance(text, str)
         return text
 
@@ -168,6 +182,44 @@ class ChatTokenizer:
         first, *ids = self._read_one(self._anchor + text)
         is_anchored = self._controls.get(first) == self._anchor
         return ids if is_anchored else self._read_one(text)
+
+
+class TextStream:
+    """Ids to text as they come, whatever a decoder makes of the ids before and after.
+
+    Only the ids since the last piece but one are decoded, and the piece is what the newest add: a
+    decoder may strip a space at the start, and one with bytes gives up a whole run of them for one
+    that is unfinished (Text Generation Inference's way).
+    """
+
+    def __init__(self, spelling: ChatTokenizer) -> None:
+        self._spelling = spelling
+        self._ids: Ids = []
+        self._start = 0
+        self.num_told = 0
+        """Ids whose text was given; those behind may be part of an unfinished character."""
+
+    def feed(self, ids: Sequence[int]) -> str:
+        """Take the next ids; give the text that they finish."""
+        told = ""
+        for i in ids:
+            self._ids.append(i)
+            piece = self._ahead()
+            if piece and not piece.endswith(INCOMPLETE):
+                self._start, self.num_told = self.num_told, len(self._ids)
+                told += piece
+        return told
+
+    def end(self) -> str:
+        """Give the rest, unfinished characters as they are."""
+        piece = self._ahead()
+        self._start, self.num_told = self.num_told, len(self._ids)
+        return piece
+
+    def _ahead(self) -> str:
+        before = self._spelling.decode(self._ids[self._start : self.num_told])
+        text = self._spelling.decode(self._ids[self._start :])
+        return text.removeprefix(before) if text.startswith(before) else text[len(before) :]
 
 
 def _known(role: str) -> str:

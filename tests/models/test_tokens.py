@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.chat import Chat
-from models.tokens import ChatTokenizer
+from models.tokens import ChatTokenizer, TextStream
 from tests.models.tokenizers_by_kind import BRACKETS, KINDS, byte_fallback, byte_level, word_piece
 
 HARMLESS: list[Chat] = [
@@ -211,3 +211,36 @@ def test_a_template_that_writes_the_beginning_writes_it_once(tokenizer, spelling
 def test_nothing_gives_nothing(spelling):
     assert spelling.chat_ids([], for_reply=True) == []
     assert spelling.text_ids([]) == []
+
+
+SAID = [
+    "Hello, world! It's fine; don't worry .",
+    "né ❤️🙂👩‍👩‍👧 中文 ok",
+    " leading and  double  spaces \n\n and lines\n",
+    "❤❤❤🙂",
+    "a",
+]
+
+
+@pytest.mark.parametrize("text", SAID)
+def test_pieces_are_together_what_is_said_whatever_their_size(tokenizer, spelling, text):
+    (ids,) = spelling.text_ids([text])
+    whole = spelling.text_of(ids)
+    assert whole == tokenizer.decode(
+        ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+    )
+    for size in (1, 2, 3, len(ids)):
+        stream = TextStream(spelling)
+        pieces = [stream.feed(ids[start : start + size]) for start in range(0, len(ids), size)]
+        assert not any(piece.endswith("�") for piece in pieces)
+        assert "".join(pieces) + stream.end() == whole
+
+
+@settings(max_examples=LONG, deadline=None)
+@given(st.lists(st.integers(0, 199), max_size=12), st.sampled_from(sorted(KINDS)))
+def test_any_ids_say_the_same_in_pieces_and_whole(ids, kind):
+    """Broken characters and special tokens in the middle among them."""
+    spelling = SPELLINGS[kind]
+    ids = [i % len(spelling.tokenizer) for i in ids]
+    stream = TextStream(spelling)
+    assert "".join(stream.feed([i]) for i in ids) + stream.end() == spelling.text_of(ids)
