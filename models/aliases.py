@@ -12,6 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from models.errors import Conflict
+from models.names import NAME_CHARS_MAX, check_name, check_text, seen
 from models.tables import AliasMoveRecord, AliasRecord, ModelRecord
 from models.versions import NUMBER, find_model, find_version
 
@@ -131,14 +132,18 @@ def to_move(record: AliasMoveRecord, name: str) -> AliasMove:
 
 def check_alias(alias: str) -> None:
     """Raises ValueError unless it is a lower-case word that cannot be read as a number."""
-    if not ALIAS.fullmatch(alias) or NUMBER.fullmatch(alias):
+    if not ALIAS.fullmatch(alias) or NUMBER.fullmatch(alias) or len(alias) > NAME_CHARS_MAX:
         raise ValueError(
-            f"an alias is a lower-case word like champion, matching {ALIAS.pattern}: {alias!r}"
+            f"an alias is a lower-case word like champion, matching {ALIAS.pattern}, of at most "
+            f"{NAME_CHARS_MAX} characters: {seen(alias)}"
         )
 
 
 def check_reason(*, why: str, who: str) -> None:
-    """Raises ValueError where a change to what is live has no reason or no author."""
+    """Raises ValueError where a change to what is live has no reason or no author, or one that
+    cannot be shown."""
+    check_text("why", why)
+    check_name("who", who, may_be_empty=True)
     if not why.strip():
         raise ValueError("a change to what is live needs a reason: `why` is empty")
     if not who.strip():

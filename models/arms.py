@@ -9,6 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from models.aliases import check_reason
+from models.names import check_name
 from models.tables import ArmRecord, ArmSetRecord, ModelRecord, VersionRecord
 from models.versions import find_model, find_version
 
@@ -56,6 +57,7 @@ def set_arms(
     """Divide the users anew. Raises NotFound for an unknown version, ValueError for bad shares."""
     check_reason(why=why, who=who)
     check_arms(arms)
+    check_name("experiment", experiment, may_be_empty=True)
     model = find_model(session, name, lock=True)
     last = session.scalar(
         select(ArmSetRecord)
@@ -114,8 +116,10 @@ def history(session: Session, name: str) -> list[ArmSet]:
 def check_arms(arms: Sequence[Arm]) -> None:
     """Raises ValueError unless names differ and shares lie in [0, 1] and sum to 1."""
     names = [arm.name for arm in arms]
-    if not arms or "" in names or len(set(names)) != len(names):
-        raise ValueError(f"arms need different, non-empty names: {names}")
+    for name in names:
+        check_name("an arm's name", name)
+    if not arms or len(set(names)) != len(names):
+        raise ValueError(f"arms need different names, at least one: {names}")
     shares = [arm.share for arm in arms]
     if any(not 0.0 <= share <= 1.0 for share in shares):
         raise ValueError(f"a share lies between 0 and 1: {shares}")

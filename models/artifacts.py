@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.errors import CorruptArtifact
+from models.names import NAME_CHARS_MAX, seen
 
 logger = logging.getLogger(__name__)
 
@@ -117,9 +118,10 @@ def verify_artifact(path: Path, expected: str) -> Path:
 
 def check_model_name(name: str) -> None:
     """Raises ValueError unless the name can be a folder, a URL part and half of name@number."""
-    if not NAME.fullmatch(name):
+    if not NAME.fullmatch(name) or len(name) > NAME_CHARS_MAX:
         raise ValueError(
-            f"a model's name is like chat or love-2, matching {NAME.pattern}: {name!r}"
+            f"a model's name is like chat or love-2, matching {NAME.pattern}, of at most "
+            f"{NAME_CHARS_MAX} characters: {seen(name)}"
         )
 
 

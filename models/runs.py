@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from models.database import json_text
 from models.errors import Conflict, NotFound
+from models.names import at_most
 from models.tables import RunRecord, RunStepRecord
 
 RunStatus: TypeAlias = Literal["running", "done", "failed", "abandoned"]
@@ -156,7 +157,7 @@ def list_runs(
         query = query.where(RunRecord.kind == kind)
     if status is not None:
         query = query.where(RunRecord.status == status)
-    latest = query.order_by(RunRecord.started_at.desc(), RunRecord.id.desc()).limit(limit)
+    latest = query.order_by(RunRecord.started_at.desc(), RunRecord.id.desc()).limit(at_most(limit))
     return [to_run(session, record) for record in reversed(session.scalars(latest).all())]
 
 

@@ -14,12 +14,15 @@ from sqlalchemy import (
     Dialect,
     ForeignKey,
     ForeignKeyConstraint,
+    Integer,
     MetaData,
     Text,
     TypeDecorator,
     UniqueConstraint,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from models.names import NUMBER_MAX, BadText, check_storable
 
 SCHEMA = "0001"
 """The migration that these tables stand at. Revisions are numbered, so that a program can tell an
@@ -57,6 +60,30 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+class StoredText(TypeDecorator[str]):
+    """A text that both databases hold; another one is refused before it gets there."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        if value is not None:
+            check_storable(value)
+        return value
+
+
+class StoredInteger(TypeDecorator[int]):
+    """A whole number that both databases hold; SQLite's driver gives up above 64 bits."""
+
+    impl = Integer
+    cache_ok = True
+
+    def process_bind_param(self, value: int | None, dialect: Dialect) -> int | None:
+        if value is not None and not -NUMBER_MAX <= value <= NUMBER_MAX:
+            raise BadText(f"a number must lie within {NUMBER_MAX} of 0, and one does not")
+        return value
+
+
 class Base(DeclarativeBase):
     metadata = MetaData(
         naming_convention={
@@ -68,7 +95,8 @@ class Base(DeclarativeBase):
         }
     )
     type_annotation_map: ClassVar = {
-        str: Text(),
+        str: StoredText(),
+        int: StoredInteger(),
         datetime: UtcDateTime(),
         dict[str, object]: JSON(),
         list[str]: JSON(),

@@ -8,6 +8,7 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from models.names import at_most, check_name, check_text
 from models.runs import find_run
 from models.tables import MeasureRecord, ModelRecord, VerdictRecord, VersionRecord
 from models.versions import find_version
@@ -57,6 +58,9 @@ def add_verdict(
     now: datetime,
 ) -> VerdictRow:
     """Store the verdict. Raises NotFound, or ValueError naming a field that no measure has."""
+    check_name("gate", gate)
+    for reason in reasons:
+        check_text("a reason", reason)
     version = find_version(session, name, number)
     rows = [_measure_of(measure) for measure in measures]
     if run_id is not None:
@@ -101,7 +105,7 @@ def list_verdicts(
         query = query.where(ModelRecord.name == name)
     if number is not None:
         query = query.where(VersionRecord.number == number)
-    latest = query.order_by(VerdictRecord.id.desc()).limit(limit)
+    latest = query.order_by(VerdictRecord.id.desc()).limit(at_most(limit))
     rows = session.execute(latest).all()[::-1]
     measures: dict[int, list[MeasureRow]] = {record.id: [] for record, _, _ in rows}
     for measure in session.scalars(

@@ -13,13 +13,16 @@ from sqlalchemy.orm import Session
 
 from models.artifacts import check_model_name
 from models.errors import Conflict, NotFound
+from models.names import NAME_CHARS_MAX, NUMBER_MAX, check_text
 from models.runs import find_run
 from models.tables import AliasRecord, ModelRecord, VersionParentRecord, VersionRecord
 
 Kind: TypeAlias = Literal["policy", "reward"]
 
 KINDS: dict[str, Kind] = {kind: kind for kind in get_args(Kind)}
-NUMBER = re.compile(r"v?(\d+)")
+NUMBER = re.compile(r"v?([0-9]+)")
+NUMBER_DIGITS_MAX = 10
+"""Those of the largest number that the registry holds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +74,7 @@ def add_version(session: Session, name: str, new: NewVersion, now: datetime) -> 
     """
     if new.kind not in KINDS:
         raise ValueError(f"a model is one of {', '.join(KINDS)}, not {new.kind!r}")
+    check_text("recipe", new.recipe)
     model = _locked_or_new_model(session, name, new.kind, now)
     found = session.scalar(
         select(VersionRecord).where(
@@ -123,18 +127,20 @@ def find_version(session: Session, name: str, ref: int | str) -> VersionRecord:
     """Give the version by number (12, "12", "v12") or alias. Raises NotFound saying what exists."""
     model = find_model(session, name)
     number = ref if isinstance(ref, int) else _number_of(session, model, ref)
-    found = session.scalar(
-        select(VersionRecord).where(
-            VersionRecord.model_id == model.id, VersionRecord.number == number
+    found = None
+    if number is not None and 0 < number <= NUMBER_MAX:
+        found = session.scalar(
+            select(VersionRecord).where(
+                VersionRecord.model_id == model.id, VersionRecord.number == number
+            )
         )
-    )
     if found is None:
         numbers = session.scalars(
             select(VersionRecord.number)
             .where(VersionRecord.model_id == model.id)
             .order_by(VersionRecord.number.desc())
         ).all()
-        raise NotFound(f"version of {name!r}", str(number), [str(n) for n in numbers])
+        raise NotFound(f"version of {name!r}", _shown(ref), [str(n) for n in numbers])
     return found
 
 
@@ -195,10 +201,19 @@ def _locked_or_new_model(session: Session, name: str, kind: str, now: datetime) 
     return model
 
 
-def _number_of(session: Session, model: ModelRecord, ref: str) -> int:
+def _shown(ref: int | str) -> str:
+    """A reference for an error; Python writes no number of thousands of digits."""
+    if isinstance(ref, int):
+        return str(ref) if abs(ref) <= NUMBER_MAX else "beyond any"
+    return ref[:NAME_CHARS_MAX].removeprefix("v")
+
+
+def _number_of(session: Session, model: ModelRecord, ref: str) -> int | None:
+    """Give the number that a reference names; None for one that no version can have."""
     written = NUMBER.fullmatch(ref)
     if written is not None:
-        return int(written[1])
+        digits = written[1].lstrip("0")
+        return int(digits or "0") if len(digits) <= NUMBER_DIGITS_MAX else None
     aliases = session.scalars(
         select(AliasRecord)
         .where(AliasRecord.model_id == model.id, AliasRecord.number.is_not(None))
@@ -207,4 +222,6 @@ def _number_of(session: Session, model: ModelRecord, ref: str) -> int:
     for alias in aliases:
         if alias.alias == ref and alias.number is not None:
             return alias.number
-    raise NotFound(f"alias of {model.name!r}", ref, [alias.alias for alias in aliases])
+    raise NotFound(
+        f"alias of {model.name!r}", ref[:NAME_CHARS_MAX], [alias.alias for alias in aliases]
+    )

@@ -25,7 +25,9 @@ from serving.engine import Engine, make_engine
 from serving.errors import ApiError, Refused, answer, refused_event
 from serving.events import event_routes
 from serving.feedback import feedback_routes
+from serving.head import HeadAsGet
 from serving.meters import CONTENT_TYPE, Meters
+from serving.openapi import describe
 from serving.origins import Gate
 from serving.prefix import UnderPrefix, route_path
 from serving.pseudonyms import Pseudonyms
@@ -98,6 +100,7 @@ def create_app(room: Room) -> FastAPI:
         docs_url=None,  # Both pages load their scripts from other people's servers.
         redoc_url=None,
     )
+    app.add_middleware(HeadAsGet)
     app.add_middleware(Gate, config=room.config)
     app.add_middleware(Doorway, meters=desk.meters)
     if room.tracing is not None:
@@ -116,6 +119,7 @@ def create_app(room: Room) -> FastAPI:
     app.include_router(_house_routes(desk, RegistryMeters(desk.registry, desk.meters)))
     if room.config.admin_keys:
         app.include_router(admin_routes(desk))
+    describe(app, room.config)
     return app
 
 

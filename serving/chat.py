@@ -28,12 +28,6 @@ def chat_routes(desk: Desk) -> APIRouter:
 
     @router.post(
         "/v1/chat/completions",
-        openapi_extra={
-            "requestBody": {
-                "content": {"application/json": {"schema": ChatRequest.model_json_schema()}},
-                "required": True,
-            }
-        },
     )
     async def chat_completions(request: Request) -> Response:
         """Answer a chat, as OpenAI does."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 from pydantic_core import PydanticCustomError
 from starlette.requests import Request
 from starlette.responses import Response
@@ -21,7 +21,7 @@ from serving.desk import Desk
 from serving.errors import openai_error
 from serving.exchange import Exchange
 from serving.heeded import COMPLETION
-from serving.schemas import SampledRequest, Whole
+from serving.schemas import Count, SampledRequest, whole_number
 from serving.shapes import Json, answer
 from serving.understand import read_exchange
 from serving.wanted import Wanted
@@ -38,25 +38,44 @@ def _text_prompt(value: object) -> object:
     return value
 
 
+NOT_TOGETHER: list[JsonValue] = [
+    {
+        "not": {
+            "properties": {"stream": {"const": True}, "best_of": {"type": "integer", "minimum": 2}},
+            "required": ["stream", "best_of"],
+        }
+    },
+    {
+        "not": {
+            "properties": {"echo": {"const": True}, "logprobs": {"type": "integer"}},
+            "required": ["echo", "logprobs"],
+        }
+    },
+]
+"""What is not taken together, as a schema."""
+
+
 class CompletionRequest(SampledRequest):
-    """OpenAI's completion request."""
+    """OpenAI's completion request. `best_of` below `n` is `n`."""
+
+    model_config = ConfigDict(extra="allow", strict=True, json_schema_extra={"allOf": NOT_TOGETHER})
 
     prompt: Annotated[
         str | Annotated[list[str], Field(min_length=1, max_length=PROMPTS_MAX)],
         BeforeValidator(_text_prompt),
     ]
-    best_of: Annotated[Whole, Field(ge=1)] | None = None
+    best_of: Count | None = None
     echo: bool | None = None
-    logprobs: Annotated[Whole, Field(ge=0, le=TOP_LOGPROBS_MAX)] | None = None
+    logprobs: (
+        Annotated[int, Field(ge=0, le=TOP_LOGPROBS_MAX), BeforeValidator(whole_number)] | None
+    ) = None
     suffix: Annotated[str, Field(max_length=0)] | None = None
     """Filling in between two texts is not served."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> "CompletionRequest":
-        if self.best_of is not None and self.best_of < (self.n or 1):
-            raise PydanticCustomError("best_of", "best_of must be at least n")
-        if self.best_of is not None and self.best_of > (self.n or 1) and self.stream:
-            raise PydanticCustomError("best_of", "best_of above n cannot be streamed")
+        if self.best_of is not None and self.best_of > 1 and self.stream:
+            raise PydanticCustomError("best_of", "best_of above 1 cannot be streamed")
         if self.echo and self.logprobs is not None:
             raise PydanticCustomError(
                 "echo", "echo with logprobs is not served: the prompt's are not known"

@@ -103,6 +103,13 @@ def require_json(request: Request) -> None:
     """Raise WrongType unless the body says that it is JSON: a page of any site can have a browser
     send everything else without asking us first. An event's own headers (`ce-`) tell as much."""
     told = request.headers.get("content-type", "")
+    encoding = request.headers.get("content-encoding", "").strip().lower()
+    if encoding not in ("", "identity"):
+        raise WrongType(
+            f"the body must come as it is, without a content-encoding, got {seen(encoding)}",
+            param="Content-Encoding",
+            code="unsupported_media_type",
+        )
     is_event = any(name.startswith(("ce-", "ce_")) for name in request.headers)
     if JSON_TYPE.fullmatch(told) or (is_event and not told.strip()):
         return

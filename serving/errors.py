@@ -14,7 +14,7 @@
     ├── Busy            429  too much at once; retry after a moment
     └── NotReady        503  something that we need is away; retry after a moment
 
-`/v1/chat/completions` and `/v1/models` speak OpenAI's error shape, so that its clients understand
+Below /v1, all but what is ours alone speaks OpenAI's error shape, so that its clients understand
 and retry; every other route speaks RFC 9457 (application/problem+json).
 """
 
@@ -26,8 +26,9 @@ from starlette.responses import Response
 
 from streams.errors import BadEvent
 
-OPENAI_PATHS = ("/v1/chat/", "/v1/models", "/v1/completions", "/v1/embeddings", "/v1/responses")
-"""Paths where OpenAI's clients knock; they parse nothing but OpenAI's error shape."""
+OWN_PATHS = ("feedback", "events", "score", "status", "features", "admin")
+"""What of /v1 is ours alone. OpenAI's clients may knock anywhere else in it, and parse nothing but
+OpenAI's error shape."""
 SEEN_CHARS_MAX = 80
 """How much of a refused value an error repeats."""
 
@@ -146,7 +147,7 @@ def answer(error: ApiError, path: str) -> Response:
         headers["retry-after"] = str(error.retry_after_s)
     if isinstance(error, Unauthorised):
         headers["www-authenticate"] = "Bearer"
-    if path.startswith(OPENAI_PATHS):
+    if is_openai_path(path):
         body: dict[str, object] = {"error": openai_error(error)}
         media_type = "application/json"
     else:
@@ -172,6 +173,12 @@ def refused_event(error: BadEvent, *, param: str = "") -> ApiError:
     """Give the answer to an event that the log would refuse."""
     kind = TooLarge if error.reason == "too_large" else BadRequest
     return kind(error.detail, param=param or error.field or None, code=error.reason)
+
+
+def is_openai_path(path: str) -> bool:
+    """Whether errors on a path are told in OpenAI's shape."""
+    parts = path.split("/")
+    return len(parts) > 2 and parts[1] == "v1" and parts[2] not in OWN_PATHS
 
 
 def openai_error(error: ApiError) -> dict[str, object]:

@@ -77,12 +77,6 @@ def feedback_routes(desk: Desk) -> APIRouter:
     @router.post(
         "/v1/feedback",
         status_code=202,
-        openapi_extra={
-            "requestBody": {
-                "content": {"application/json": {"schema": FeedbackRequest.model_json_schema()}},
-                "required": True,
-            }
-        },
     )
     @router.post("/feedback", status_code=202, include_in_schema=False)
     async def feedback(request: Request) -> Response:

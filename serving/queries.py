@@ -32,12 +32,6 @@ def query_routes(desk: Desk, board: StatusBoard) -> APIRouter:
 
     @router.post(
         "/v1/score",
-        openapi_extra={
-            "requestBody": {
-                "content": {"application/json": {"schema": ScoreRequest.model_json_schema()}},
-                "required": True,
-            }
-        },
     )
     async def score(request: Request) -> Response:
         """Give the calibrated P[Love] of the last turn of each chat."""

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from fastapi import APIRouter
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 from starlette.requests import Request
 from starlette.responses import Response
@@ -23,7 +23,7 @@ from serving.desk import Desk
 from serving.errors import ApiError
 from serving.exchange import Exchange, Usage
 from serving.heeded import RESPONSE
-from serving.schemas import TOP_LOGPROBS_MAX, AnswerRequest, Turn, Whole
+from serving.schemas import AnswerRequest, Count, TopLogprobs, Turn, Whole
 from serving.shapes import Json, answer
 from serving.understand import read_exchange
 from serving.wanted import Wanted
@@ -55,7 +55,7 @@ def _items(value: object) -> object:
         if not isinstance(item, dict):
             turns.append(item)
             continue
-        kind = item.get("type") or "message"
+        kind = item.get("type", "message")
         if kind == "reasoning":
             continue  # Of another model's thoughts; the warning names it.
         if kind != "message":
@@ -77,7 +77,53 @@ def _refused(value: object) -> object:
     return value
 
 
+def _in_the_foreground(value: bool) -> bool:
+    if value:
+        raise PydanticCustomError("background", "false: answers are not made in the background")
+    return value
+
+
 Refused = Annotated[None, BeforeValidator(_refused)]
+
+
+INPUT_CONTENT = {
+    "anyOf": [
+        {"type": "string"},
+        {
+            "type": "array",
+            "items": {
+                "anyOf": [
+                    {
+                        "type": "object",
+                        "properties": {"type": {"const": kind}, field: {"type": "string"}},
+                        "required": ["type", field],
+                    }
+                    for kind, field in TEXT_PARTS.items()
+                ]
+            },
+        },
+        {"type": "null"},
+    ]
+}
+INPUT = {
+    "anyOf": [
+        {"type": "string"},
+        {
+            "type": "array",
+            "minItems": 1,
+            "items": {
+                "type": "object",
+                "properties": {
+                    "type": {"enum": ["message"]},
+                    "role": {"enum": ["system", "developer", "user", "assistant"]},
+                    "content": INPUT_CONTENT,
+                },
+                "required": ["role"],
+            },
+        },
+    ]
+}
+"""What an input may be, as a schema; what a client sends back of an answer fits it."""
 
 
 class ResponseTurn(Turn):
@@ -90,12 +136,14 @@ class ResponseRequest(AnswerRequest):
     """OpenAI's response request."""
 
     input: Annotated[
-        str | Annotated[list[ResponseTurn], Field(min_length=1)], BeforeValidator(_items)
+        str | Annotated[list[ResponseTurn], Field(min_length=1)],
+        BeforeValidator(_items),
+        WithJsonSchema(INPUT),
     ]
     instructions: str | None = None
-    max_output_tokens: Annotated[Whole, Field(ge=1)] | None = None
+    max_output_tokens: Count | None = None
     max_tool_calls: Whole | None = None
-    top_logprobs: Annotated[Whole, Field(ge=0, le=TOP_LOGPROBS_MAX)] | None = None
+    top_logprobs: TopLogprobs | None = None
     include: list[str] | None = None
     truncation: Literal["auto", "disabled"] | None = None
     text: dict[str, Any] | None = None
@@ -103,7 +151,9 @@ class ResponseRequest(AnswerRequest):
     tools: list[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
-    background: Literal[False] | None = None
+    background: (
+        Annotated[bool, AfterValidator(_in_the_foreground), WithJsonSchema({"const": False})] | None
+    ) = None
     previous_response_id: Refused = None
     conversation: Refused = None
     prompt: Refused = None

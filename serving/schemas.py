@@ -11,7 +11,15 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
 import pydantic_core
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+)
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from models.chat import Chat
@@ -75,13 +83,49 @@ def _not_blank(value: str) -> str:
 UserId = Annotated[str, Field(max_length=ID_CHARS_MAX), AfterValidator(_not_blank)]
 
 
+def whole_number(value: object) -> object:
+    """Take 256.0 for 256, as OpenAI does."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole: TypeAlias = Annotated[int, BeforeValidator(whole_number)]
+# Limits come before the validator: behind it pydantic does not describe them.
+Count: TypeAlias = Annotated[int, Field(ge=1), BeforeValidator(whole_number)]
+TopLogprobs: TypeAlias = Annotated[
+    int, Field(ge=0, le=TOP_LOGPROBS_MAX), BeforeValidator(whole_number)
+]
+Seed: TypeAlias = Annotated[
+    int, Field(ge=-SEED_LIMIT, lt=SEED_LIMIT), BeforeValidator(whole_number)
+]
+TEXT_CONTENT = {
+    "anyOf": [
+        {"type": "string"},
+        {
+            "type": "array",
+            "items": {
+                "anyOf": [
+                    {
+                        "type": "object",
+                        "properties": {"type": {"const": kind}, kind: {"type": "string"}},
+                        "required": ["type", kind],
+                    }
+                    for kind in ("text", "refusal")
+                ]
+            },
+        },
+        {"type": "null"},
+    ]
+}
+"""A message's content, as a schema."""
+
+
 class Turn(BaseModel):
     """One message of the conversation."""
 
     model_config = ConfigDict(extra="ignore", strict=True)
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: Annotated[str, BeforeValidator(_text_of_content)] = ""
+    content: Annotated[str, BeforeValidator(_text_of_content), WithJsonSchema(TEXT_CONTENT)] = ""
     name: str | None = None
     refusal: str | None = None
     audio: dict[str, Any] | None = None
@@ -102,12 +146,6 @@ class Turn(BaseModel):
         return {"role": message.role, "content": message.content}
 
 
-def _whole_number(value: object) -> object:
-    """Take 256.0 for 256, as OpenAI does."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-Whole: TypeAlias = Annotated[int, BeforeValidator(_whole_number)]
 Metadata: TypeAlias = Annotated[
     dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]],
     Field(max_length=16),
@@ -156,12 +194,12 @@ class AnswerRequest(Asked, ABC):
 class SampledRequest(AnswerRequest):
     """What chat completions and completions have in common beyond that."""
 
-    n: Annotated[Whole, Field(ge=1)] | None = None
+    n: Count | None = None
     stop: str | Annotated[list[str], Field(max_length=4)] | None = None
-    max_tokens: Annotated[Whole, Field(ge=1)] | None = None
+    max_tokens: Count | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
-    seed: Annotated[Whole, Field(ge=-SEED_LIMIT, lt=SEED_LIMIT)] | None = None
+    seed: Seed | None = None
     logit_bias: dict[str, Any] | None = None
 
     def stops(self) -> tuple[str, ...]:
@@ -174,9 +212,9 @@ class ChatRequest(SampledRequest):
     """OpenAI's chat completion request."""
 
     messages: Annotated[list[Turn], Field(min_length=1)]
-    max_completion_tokens: Annotated[Whole, Field(ge=1)] | None = None
+    max_completion_tokens: Count | None = None
     logprobs: bool | None = None
-    top_logprobs: Annotated[Whole, Field(ge=0, le=TOP_LOGPROBS_MAX)] | None = None
+    top_logprobs: TopLogprobs | None = None
     response_format: dict[str, Any] | None = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None

@@ -448,6 +448,9 @@ def test_a_crash_of_the_model_is_a_500_that_spares_its_neighbours(start: StartAp
 
 def test_paths_and_methods_that_do_not_exist_have_the_shape_of_their_neighbours(api: TestClient):
     assert fault(api.get("/v1/chat/completions"))["type"] == "invalid_request_error"
-    problem = api.get("/v1/nothing")
-    assert problem.headers["content-type"] == "application/problem+json"
-    assert problem.json()["status"] == 404
+    for path in ("/v1/nothing", "/v1/embeddings", "/v1/files/x", "/v1/chat/completions/"):
+        assert fault(api.post(path, json={}))["type"] == "invalid_request_error"
+    for path, status in (("/nothing", 404), ("/v1/feedback", 405), ("/v1/features/x", 404)):
+        problem = api.get(path)
+        assert problem.headers["content-type"] == "application/problem+json"
+        assert problem.json()["status"] == status

@@ -233,7 +233,6 @@ def test_completions_tell_log_probabilities_in_the_older_shape(client: OpenAI):
         {"prompt": []},
         {"suffix": "end"},
         {"echo": True, "logprobs": 1},
-        {"n": 3, "best_of": 2},
         {"n": 1, "best_of": 2, "stream": True},
         {"n": 9},
         {"prompt": ["a"] * 5, "n": 2},

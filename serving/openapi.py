@@ -1,0 +1,277 @@
+"""The API's description for tools: /openapi.json (OpenAPI 3.1).
+
+Each route has one row in ROUTES: what it takes, what it gives, who may ask, and which errors occur.
+Paths, methods and parameters come from the routes themselves; a route without a row is an error.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Literal
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from models.aliases import ALIAS
+from models.artifacts import NAME
+from models.names import NAME_CHARS_MAX
+from serving.completions import CompletionRequest
+from serving.config import ServingConfig
+from serving.errors import is_openai_path
+from serving.responses import ResponseRequest
+from serving.schemas import (
+    AliasRequest,
+    ArmsRequest,
+    ChatRequest,
+    ErasureRequest,
+    FeedbackRequest,
+    ScoreRequest,
+)
+from streams.rules import ID_CHARS_MAX
+
+Json = dict[str, Any]
+SCHEMAS = "#/components/schemas/"
+REQUESTS: Sequence[type[BaseModel]] = (
+    ChatRequest,
+    CompletionRequest,
+    ResponseRequest,
+    FeedbackRequest,
+    ScoreRequest,
+    AliasRequest,
+    ArmsRequest,
+    ErasureRequest,
+)
+ANYWHERE = (400, 403, 421, 500)
+"""Errors that any route may answer with: a malformed Host, a foreign page, a Host that is not ours,
+a fault of ours."""
+BODY = (413, 415)
+GENERATING = (404, 409, 422, 429, 503)
+CHAT_EXAMPLE = {"model": "chat", "messages": [{"role": "user", "content": "Hello"}]}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """What a tool must know of a route beside its path."""
+
+    takes: str = ""
+    """Name of the schema of its body."""
+    gives: Mapping[int, str]
+    """Content type of each good answer, by status."""
+    errors: tuple[int, ...] = ()
+    keys: Literal["", "api_keys", "admin_keys"] = "api_keys"
+    """The setting that holds who may ask; empty: everybody."""
+    example: Json | None = None
+
+
+JSON = "application/json"
+ANY_ID: Json = {"type": "string", "minLength": 1, "maxLength": ID_CHARS_MAX}
+PARAMETERS: Mapping[str, Json] = {
+    "name": {"type": "string", "pattern": f"^{NAME.pattern}$", "maxLength": NAME_CHARS_MAX},
+    "alias": {"type": "string", "pattern": f"^{ALIAS.pattern}$", "maxLength": NAME_CHARS_MAX},
+}
+"""Parameters that are names of the registry; the rest are ids."""
+GIVEN: Json = {JSON: {"type": "object"}, "text/plain": {"type": "string"}}
+STREAMED = "application/json, text/event-stream"
+ROUTES: Mapping[tuple[str, str], Route] = {
+    ("POST", "/v1/chat/completions"): Route(
+        takes="ChatRequest", gives={200: STREAMED}, errors=GENERATING, example=CHAT_EXAMPLE
+    ),
+    ("POST", "/v1/completions"): Route(
+        takes="CompletionRequest",
+        gives={200: STREAMED},
+        errors=GENERATING,
+        example={"model": "chat", "prompt": "Hello"},
+    ),
+    ("POST", "/v1/responses"): Route(
+        takes="ResponseRequest",
+        gives={200: STREAMED},
+        errors=GENERATING,
+        example={"model": "chat", "input": "Hello"},
+    ),
+    ("POST", "/v1/feedback"): Route(
+        takes="FeedbackRequest",
+        gives={202: JSON, 200: JSON},
+        errors=(404, 409, 422, 429, 503),
+        example={"response_id": "chatcmpl-1", "signal": "love"},
+    ),
+    ("POST", "/v1/events"): Route(takes="CloudEvent", gives={202: JSON}, errors=(422, 503)),
+    ("POST", "/v1/score"): Route(
+        takes="ScoreRequest",
+        gives={200: JSON},
+        errors=(422, 503),
+        example={
+            "chats": [
+                [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+            ]
+        },
+    ),
+    ("GET", "/v1/status"): Route(gives={200: JSON}, errors=(503,)),
+    ("GET", "/v1/models"): Route(gives={200: JSON}, errors=(503,)),
+    ("GET", "/v1/models/{model}"): Route(gives={200: JSON}, errors=(404, 503)),
+    ("GET", "/v1/features/users/{user_id}"): Route(gives={200: JSON}, errors=(404, 503)),
+    ("GET", "/v1/features/policies/{policy}"): Route(gives={200: JSON}, errors=(404, 503)),
+    ("GET", "/healthz"): Route(gives={200: JSON}, keys=""),
+    ("GET", "/readyz"): Route(gives={200: JSON, 503: JSON}, keys=""),
+    ("GET", "/metrics"): Route(gives={200: "text/plain"}, keys=""),
+    ("PUT", "/v1/admin/models/{name}/aliases/{alias}"): Route(
+        takes="AliasRequest",
+        gives={200: JSON},
+        errors=(404, 409, 422, 503),
+        keys="admin_keys",
+        example={"version": 2, "expected": 1, "why": "it is loved more"},
+    ),
+    ("PUT", "/v1/admin/models/{name}/arms"): Route(
+        takes="ArmsRequest",
+        gives={200: JSON},
+        errors=(404, 409, 422, 503),
+        keys="admin_keys",
+        example={
+            "experiment": "",
+            "arms": [{"name": "champion", "version": 1, "share": 1.0}],
+            "why": "one for all",
+        },
+    ),
+    ("POST", "/v1/admin/erasures"): Route(
+        takes="ErasureRequest",
+        gives={202: JSON},
+        errors=(422, 503),
+        keys="admin_keys",
+        example={"user_id": "u-1"},
+    ),
+}
+
+
+def describe(app: FastAPI, config: ServingConfig) -> None:
+    """Have the app serve its description, made once, when it is first asked for."""
+
+    def openapi() -> Json:
+        if app.openapi_schema is None:
+            app.openapi_schema = build_document(app, config)
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way.
+
+
+def build_document(app: FastAPI, config: ServingConfig) -> Json:
+    """Give the whole description."""
+    document = get_openapi(
+        title=app.title, version=app.version, summary=app.summary, routes=app.routes
+    )
+    _, made = models_json_schema(
+        [(model, "validation") for model in REQUESTS], ref_template=SCHEMAS + "{model}"
+    )
+    schemas: Json = {**made["$defs"], **ERROR_SCHEMAS, "CloudEvent": CLOUD_EVENT}
+    _limit(schemas, config)
+    document["components"] = {
+        "schemas": schemas,
+        "securitySchemes": {
+            "key": {"type": "http", "scheme": "bearer", "description": "serving.api_keys"},
+            "adminKey": {"type": "http", "scheme": "bearer", "description": "serving.admin_keys"},
+        },
+    }
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            _complete(operation, path, ROUTES[method.upper(), path], config)
+    return document
+
+
+def routes_without_row(app: FastAPI) -> list[tuple[str, str]]:
+    """Name the routes that are described and have no row; none, if all is well."""
+    return [
+        (method, route.path_format)
+        for route in app.routes
+        if isinstance(route, APIRoute) and route.include_in_schema
+        for method in sorted(route.methods or ())
+        if (method, route.path_format) not in ROUTES
+    ]
+
+
+def _complete(operation: Json, path: str, route: Route, config: ServingConfig) -> None:
+    keys = {"": (), "api_keys": config.api_keys, "admin_keys": config.admin_keys}[route.keys]
+    operation["security"] = [{"adminKey" if route.keys == "admin_keys" else "key": []}] * bool(keys)
+    if route.takes:
+        content: Json = {"schema": {"$ref": SCHEMAS + route.takes}}
+        if route.example is not None:
+            content["example"] = route.example
+        operation["requestBody"] = {"required": True, "content": {JSON: content}}
+    for parameter in operation.get("parameters", ()):
+        parameter["schema"] = PARAMETERS.get(parameter["name"], ANY_ID)
+    errors = {*ANYWHERE, *route.errors, *(BODY if route.takes else ()), *((401,) if keys else ())}
+    operation["responses"] = {
+        str(status): _answer(status, types) for status, types in route.gives.items()
+    } | {
+        str(status): _error(status, path) for status in sorted(errors) if status not in route.gives
+    }
+
+
+def _answer(status: int, types: str) -> Json:
+    return {
+        "description": HTTPStatus(status).phrase,
+        "content": {kind: {"schema": GIVEN.get(kind, {})} for kind in types.split(", ")},
+    }
+
+
+def _error(status: int, path: str) -> Json:
+    kind, name = (
+        (JSON, "OpenAIError") if is_openai_path(path) else ("application/problem+json", "Problem")
+    )
+    return {
+        "description": HTTPStatus(status).phrase,
+        "content": {kind: {"schema": {"$ref": SCHEMAS + name}}},
+    }
+
+
+def _limit(schemas: Json, config: ServingConfig) -> None:
+    """Put the limits that are settings into the schemas."""
+    for name in ("ChatRequest", "CompletionRequest"):
+        schemas[name]["properties"]["n"]["anyOf"][0]["maximum"] = config.choices_max
+    schemas["ChatRequest"]["properties"]["messages"]["maxItems"] = config.messages_max
+    schemas["ScoreRequest"]["properties"]["chats"]["maxItems"] = config.score_chats_max
+
+
+ERROR_SCHEMAS: Json = {
+    "OpenAIError": {
+        "type": "object",
+        "required": ["error"],
+        "properties": {
+            "error": {
+                "type": "object",
+                "required": ["message", "type", "param", "code"],
+                "properties": {
+                    "message": {"type": "string"},
+                    "type": {"type": "string"},
+                    "param": {"type": ["string", "null"]},
+                    "code": {"type": ["string", "null"]},
+                },
+            }
+        },
+    },
+    "Problem": {
+        "type": "object",
+        "required": ["type", "title", "status", "detail"],
+        "properties": {
+            "type": {"type": "string"},
+            "title": {"type": "string"},
+            "status": {"type": "integer"},
+            "detail": {"type": "string"},
+            "param": {"type": "string"},
+            "code": {"type": "string"},
+        },
+    },
+}
+CLOUD_EVENT: Json = {
+    "type": "object",
+    "description": "CloudEvents 1.0, structured mode; docs/events.md has the whole contract.",
+    "required": ["specversion", "id", "source", "type", "data"],
+    "properties": {
+        "specversion": {"const": "1.0"},
+        "id": {"type": "string", "minLength": 1, "maxLength": ID_CHARS_MAX},
+        "source": {"type": "string", "minLength": 1, "maxLength": ID_CHARS_MAX},
+        "type": {"enum": ["rluf.response.shown.v1", "rluf.reaction.v1"]},
+        "time": {"type": "string", "format": "date-time"},
+        "data": {"type": "object"},
+    },
+}
