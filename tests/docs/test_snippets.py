@@ -35,7 +35,7 @@ CODES = {
     "rluf improve-policy": (0, 3),
 }
 """Exit codes that are right, where another than 0 may be."""
-RUN_HERE = ("", "sh", "python", "toml", "json", "yaml", "nginx", "crontab")
+RUN_HERE = ("", "sh", "python", "toml", "json", "yaml", "nginx", "js", "crontab")
 LONG = ("rluf refresh", "rluf improve-policy")
 """Minutes on a busy machine: run in `make test-long`, and of `make test` only their options."""
 
@@ -119,6 +119,17 @@ def test_nginx_takes_its_lines(snippet: Snippet, tmp_path: Path) -> None:
     file.write_text(f"{whole}{snippet.text}\n}} }}\n".replace("127.0.0.1:0", f"unix:{tmp_path}/s"))
     told = ["nginx", "-t", "-q", "-p", str(tmp_path), "-c", str(file), "-e", f"{tmp_path}/log"]
     done = subprocess.run(told, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
+@pytest.mark.parametrize("snippet", of("js"))
+def test_scripts_of_pages_are_javascript(snippet: Snippet, tmp_path: Path) -> None:
+    script = tmp_path / "snippet.mjs"  # A module, where `await` may stand alone.
+    script.write_text(snippet.text, "utf-8")
+    done = subprocess.run(
+        ["node", "--check", str(script)], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 

@@ -17,8 +17,9 @@ from models.artifacts import Artifact
 from models.registry import Registry
 from rluf.settings import load_settings
 from streams.codec import encode
+from streams.events import Reaction, Shown
 from tests.end_to_end.test_up import Up
-from tests.features.histories import reaction
+from tests.features.histories import reaction, shown, store_all
 from tests.rluf.command import environment
 from tests.rluf.small_home import make_home, settings_of, write_inputs
 from tests.waiting import WAIT_S, wait_for
@@ -99,6 +100,8 @@ SUBSTITUTES: dict[str, Callable[[World], str]] = {
     # What a reader fills in.
     "chatcmpl-…": lambda world: world.response_id,
     "erase USER": lambda world: "erase u-7",
+    '"MESSAGE"': lambda world: f'"{world.response_id}"',
+    "$KEY": lambda world: "none",
     ".venv/bin/": lambda world: "",
     # Without it curl ends with 0 whatever was answered.
     "curl ": lambda world: "curl -sS --fail-with-body ",
@@ -124,6 +127,7 @@ def living(folder: Path) -> Iterator[World]:
     inputs = write_inputs(folder / "inputs")
     world = World(folder=folder, inputs=inputs)
     make_home(world.home, inputs)
+    store_all(world.home, _of_an_experiment())
     _add_versions(world.home, inputs)
     _write_files(folder)
     settings = settings_of(inputs) | {"RLUF_SERVING__PORT": "0"}
@@ -150,6 +154,18 @@ def _add_versions(home: Path, inputs: Path) -> None:
         )
         registry.record_verdict("chat", number, gate="policy", passed=True, reasons=[], measures=[])
     registry.close()
+
+
+def _of_an_experiment() -> list[Shown | Reaction]:
+    """What forty users were shown in the experiment that the pages speak of, and who loved it."""
+    events: list[Shown | Reaction] = []
+    for number in range(40):
+        arm, version = ("control", 1) if number % 2 else ("moderate", 3)
+        told = {"experiment": "nov-1", "arm": arm, "propensity": 0.5, "policy": f"chat@{version}"}
+        events.append(shown(f"e{number}", f"e-user{number}", number, **told))
+        if number % 3 == 0:
+            events.append(reaction(f"e{number}", "add", number + 20, user_id=f"e-user{number}"))
+    return events
 
 
 def _write_files(folder: Path) -> None:
