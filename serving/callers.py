@@ -27,6 +27,8 @@ SWITCH: Mapping[str, bool] = {
     **dict.fromkeys(("true", "1", "yes", "on"), True),
     **dict.fromkeys(("false", "0", "no", "off"), False),
 }
+UNFILLED = frozenset(("null", "undefined", "none"))
+"""What front ends send for a user or a conversation that they do not have."""
 SYSTEM_ROLES = ("system", "developer")
 
 
@@ -55,8 +57,7 @@ def caller_of(
     client_id = desk.user(key_unit(request))
     told = (trusted(request, config.user_header), *named)
     users = [desk.user(name) for name in told if name]
-    user_id = users[0] if users else client_id
-    aliases = tuple(name for name in dict.fromkeys(users) if name not in (user_id, ANONYMOUS))
+    user_id, aliases = names_of(users or [client_id])
     return Caller(
         user_id=user_id,
         aliases=aliases,
@@ -66,11 +67,20 @@ def caller_of(
     )
 
 
+def names_of(users: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+    """Give the user of these names, the more telling first, and the user's other names.
+
+    "anonymous" is nobody's name: were it somebody's, everybody's without one would be theirs.
+    """
+    names = [name for name in dict.fromkeys(users) if name != ANONYMOUS]
+    return (names[0], tuple(names[1:])) if names else (users[0], ())
+
+
 def trusted(request: Request, header: str) -> str:
     """Give the id in a header that the settings name; empty where there is none.
 
     Raises BadRequest for several, of which one may be a client's own, and for what is no id. What a
-    front end failed to fill in (`{{NAME}}`) names nobody.
+    front end failed to fill in (`{{NAME}}`, `undefined`) names nobody.
     """
     values = request.headers.getlist(header) if header else []
     if not values:
@@ -80,7 +90,8 @@ def trusted(request: Request, header: str) -> str:
         value = raw.decode()
     except UnicodeDecodeError:
         value = raw.decode("latin-1")
-    if not value or (value.startswith("{{") and value.endswith("}}")):
+    is_template = value.startswith("{{") and value.endswith("}}")
+    if not value or is_template or value.lower() in UNFILLED:
         return ""
     if len(values) > 1 or not is_id(value):
         found = seen(value) if len(values) == 1 else f"{len(values)} of them"

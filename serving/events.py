@@ -13,6 +13,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from serving.callers import names_of
 from serving.desk import Desk
 from serving.doorway import key_unit, read_body, require_key
 from serving.errors import NotReady, Unprocessable
@@ -117,13 +118,13 @@ def _read_batch(desk: Desk, body: bytes, key: str) -> list[Shown | Reaction]:
 
 def _as_stored(desk: Desk, event: Shown | Reaction, key: str) -> Shown | Reaction:
     """The event with pseudonyms for its user's names, and the key that sent an exposure."""
-    user_id = desk.user(event.user_id)
     if isinstance(event, Reaction):
-        return msgspec.structs.replace(event, user_id=user_id)
+        return msgspec.structs.replace(event, user_id=desk.user(event.user_id))
+    user_id, aliases = names_of([desk.user(name) for name in (event.user_id, *event.user_aliases)])
     return msgspec.structs.replace(
         event,
         user_id=user_id,
-        user_aliases=tuple(map(desk.user, event.user_aliases)),
+        user_aliases=aliases,
         client_id=desk.user(event.client_id or key),
     )
 

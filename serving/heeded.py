@@ -8,6 +8,8 @@ nothing, wherever it stands.
 from collections.abc import Callable, Iterator, Mapping
 from typing import TypeAlias
 
+from streams.messages import TEXT_PARTS
+
 Reader: TypeAlias = Callable[[object, str], Iterator[str]]
 
 NAME_CHARS_MAX = 64
@@ -29,10 +31,12 @@ def only(*harmless: object) -> Reader:
 
 
 def each(reader: Reader) -> Reader:
-    """Every element of a list; what is no list is left to the schema."""
+    """Every element of a list, or an object that stands alone; the rest is left to the schema."""
 
     def read(value: object, path: str) -> Iterator[str]:
-        if isinstance(value, list):
+        if isinstance(value, dict):
+            yield from reader(value, path)
+        elif isinstance(value, list):
             for index, element in enumerate(value):
                 yield from reader(element, f"{path}[{index}]")
 
@@ -79,7 +83,7 @@ REFUSAL_PART = fields({"type": honoured, "refusal": honoured})
 CHAT_MESSAGE = fields(
     {
         "role": honoured,
-        "content": each(by_type({"text": TEXT_PART, "refusal": REFUSAL_PART})),
+        "content": each(by_type({**dict.fromkeys(TEXT_PARTS, TEXT_PART), "refusal": REFUSAL_PART})),
         "refusal": honoured,
         "annotations": only([]),
         "tool_calls": only([]),
@@ -146,9 +150,7 @@ COMPLETION: Reader = fields(
 INPUT_PARTS = each(
     by_type(
         {
-            "input_text": TEXT_PART,
-            "output_text": TEXT_PART,
-            "text": TEXT_PART,
+            **dict.fromkeys(TEXT_PARTS, TEXT_PART),
             "refusal": REFUSAL_PART,
         }
     )

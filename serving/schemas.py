@@ -25,7 +25,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from models.chat import Chat
 from serving.errors import SEEN_CHARS_MAX, BadRequest, seen
 from serving.wanted import Wanted
-from streams.messages import read_message, text_of
+from streams.messages import TEXT_PARTS, read_message, text_of
 from streams.rules import ID_CHARS_MAX, NAME_CHARS_MAX, is_id
 
 TOP_LOGPROBS_MAX = 20
@@ -59,12 +59,15 @@ def _text_of_content(value: object) -> object:
     """Join the texts of parts; images, audio and files are not for these policies."""
     if value is None:
         return ""
+    if isinstance(value, dict) and "type" in value:
+        value = [value]  # One part alone.
     if not isinstance(value, list):
         return value
     for part in value:
         kind = part.get("type") if isinstance(part, dict) else None
-        text = part.get(kind) if isinstance(part, dict) and kind in ("text", "refusal") else None
-        if not isinstance(text, str):
+        field = "text" if kind in TEXT_PARTS else kind
+        known = isinstance(part, dict) and field in ("text", "refusal")
+        if not known or not isinstance(part.get(field), str | None):
             raise PydanticCustomError(
                 "content_part",
                 'only parts of type "text" are allowed, got one of type {kind}',

@@ -277,6 +277,7 @@ def _messages_of(shown: ShownData) -> tuple[Message, ...]:
                 audio=m.audio,
                 tool_calls=m.tool_calls,
                 function_call=m.function_call,
+                parts=m.parts,
             )
             for m in shown.messages or ()
         ]

@@ -4,10 +4,12 @@ A fact keeps role and text of each message; what is no text stays as text that a
 
 - `content` may be text, null or absent (no text), or a list of parts. Texts of parts are joined;
   what is no text leaves a marker: `[image]`, `[audio]`, `[file]`, or the part's type in brackets.
+  A model's thinking leaves none: nobody was told it.
+- Where there is no content, `parts` are read instead (Gemini, Vercel's AI SDK).
 - Calls of tools follow the text, one a line: `[tool_call] get_weather({"city":"Oslo"})`.
 - A refusal is the text that the user saw.
 - A participant's or tool's `name` stands before the text: `Ada: hello`.
-- The roles `developer` and `function` are the newer word for `system` and the older for `tool`.
+- Other words for a role (ROLES) are read as that role, whatever the case.
 """
 
 from collections.abc import Mapping
@@ -20,7 +22,15 @@ from streams.events import Message
 Content: TypeAlias = str | list[Any] | dict[str, Any] | None
 """Text, parts, or one part alone."""
 
-ROLES = {"developer": "system", "function": "tool"}
+ROLES = {
+    **dict.fromkeys(("user", "human"), "user"),
+    **dict.fromkeys(("assistant", "ai", "model", "bot", "gpt"), "assistant"),
+    **dict.fromkeys(("system", "developer"), "system"),
+    **dict.fromkeys(("tool", "function"), "tool"),
+}
+"""Words for roles: OpenAI's old and new, LangChain's, Gemini's and ShareGPT's. Others stay."""
+TEXT_PARTS = ("text", "input_text", "output_text")
+"""Types of parts that hold text: of the chat API, and of OpenAI's responses."""
 CALL = "[tool_call]"
 TYPE_CHARS_MAX = 64
 """How much of a part's type its marker repeats, in characters."""
@@ -34,6 +44,8 @@ MARKERS = {
     "file": "[file]",
     "document": "[file]",
 }
+THOUGHTS = ("thinking", "redacted_thinking", "reasoning")
+"""Types of parts that nobody was told: Anthropic's and Vercel's."""
 
 
 def read_message(
@@ -45,13 +57,19 @@ def read_message(
     audio: Mapping[str, Any] | None = None,
     tool_calls: list[Any] | None = None,
     function_call: Mapping[str, Any] | None = None,
+    parts: list[Any] | None = None,
 ) -> Message:
     """Give the message as it is stored and as a policy reads it."""
-    lines = [text_of(content), refusal or "", "[audio]" if audio else ""]
+    lines = [
+        text_of(parts if content is None else content),
+        refusal or "",
+        "[audio]" if audio else "",
+    ]
     lines += [_call(call) for call in tool_calls or ()]
     lines += [_call(function_call)] if function_call else []
     text = "\n".join(line for line in lines if line)
-    return Message(role=ROLES.get(role, role), content=f"{name}: {text}" if name else text)
+    role = ROLES.get(role.strip().lower(), role)
+    return Message(role=role, content=f"{name}: {text}" if name else text)
 
 
 def text_of(content: Content) -> str:
@@ -68,17 +86,21 @@ def _part(part: Any) -> str:
         return part
     if not isinstance(part, dict):
         return _json(part)
-    for key in ("text", "refusal"):
-        if isinstance(part.get(key), str):
-            return str(part[key])
     kind = part.get("type")
+    if kind in THOUGHTS:
+        return ""
+    for key in ("text", "refusal"):
+        told = part.get(key)
+        told = told.get("value") if isinstance(told, dict) else told  # OpenAI's assistants.
+        if isinstance(told, str):
+            return told
     if kind == "tool_use":
         return f"\n{_call(part)}"
     if kind == "tool_result":
         return _json(part.get("content", "")) if _is_deep(part) else text_of(part.get("content"))
     if not isinstance(kind, str) or not kind:
         return _json(part)
-    if kind in ("text", "refusal"):
+    if kind in TEXT_PARTS or kind == "refusal":
         return ""  # A text part without its text.
     return MARKERS.get(kind, f"[{kind[:TYPE_CHARS_MAX]}]")
 

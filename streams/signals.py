@@ -84,7 +84,7 @@ SIGNALS = {
             window=timedelta(days=7),
             mistap=timedelta(seconds=10),
             emoji=("👍", "+1"),
-            words=("liked", "thumbsup", "upvote", "thumbs_up", "upvoted"),
+            words=("liked", "thumbsup", "upvote", "thumbs_up", "thumb_up", "upvoted"),
         ),
         Signal(
             name="dislike",
@@ -92,7 +92,7 @@ SIGNALS = {
             window=timedelta(days=7),
             mistap=timedelta(seconds=10),
             emoji=("👎", "-1"),
-            words=("disliked", "thumbsdown", "downvote", "thumbs_down", "downvoted"),
+            words=("disliked", "thumbsdown", "downvote", "thumbs_down", "thumb_down", "downvoted"),
         ),
         Signal(name="continue", polarity=+1, window=timedelta(hours=1)),
         Signal(name="regenerate", polarity=-1, window=timedelta(hours=1)),

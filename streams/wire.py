@@ -42,6 +42,7 @@ class MessageWire(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     tool_calls: list[Any] | None = None
     function_call: dict[str, Any] | None = None
     tool_call_id: str | None = None
+    parts: list[Any] | None = None
 
 
 class ShownData(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -126,6 +127,7 @@ class StrictMessage(MessageWire, frozen=True, kw_only=True, gc=False, forbid_unk
     tool_calls: None = None
     function_call: None = None
     tool_call_id: None = None
+    parts: None = None
 
 
 class StrictShownData(ShownData, frozen=True, kw_only=True, gc=False, forbid_unknown_fields=True):

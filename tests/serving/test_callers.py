@@ -140,7 +140,7 @@ def test_a_trusted_header_given_twice_may_be_forged_and_is_refused(start: StartA
     assert api.post("/v1/feedback", json={"signal": "love"}, headers=headers).status_code == 400
 
 
-@pytest.mark.parametrize("value", ["", "  ", "{{LIBRECHAT_USER_ID}}"])
+@pytest.mark.parametrize("value", ["", "  ", "{{LIBRECHAT_USER_ID}}", "undefined", "null"])
 def test_a_header_that_the_front_end_did_not_fill_names_nobody(start, live, value):
     api = start(user_header="X-User")
     chat(api, {**KEY, "X-User": value})
@@ -281,6 +281,21 @@ def test_events_over_http_keep_their_names_as_pseudonyms_and_say_what_they_teach
     assert api.post("/v1/events", json=reaction, headers=kind).json()["learns"] is True
     assert live.producer.shown[0].client_id.startswith("key-")
     assert labels(live) == [("r", "ada", True, False)]
+
+
+@pytest.mark.parametrize("door", ["chat", "events"])
+def test_nobody_is_nobodys_other_name(api: TestClient, live: Place, door: str):
+    """Were it, a tap of nobody would be Ada's, and to forget her would forget all unnamed."""
+    if door == "chat":
+        chat(api, user="ada", safety_identifier="anonymous")
+    else:
+        data = {"response_id": "r", "conversation_id": "c", "response": "Hi.", "policy": "p"}
+        names = {"user_id": "anonymous", "user_aliases": ["ada", "anonymous"]}
+        head = {"specversion": "1.0", "source": "/x", "id": "s", "time": "2026-11-24T11:59:00Z"}
+        event = {**head, "type": "rluf.response.shown.v1", "data": {**data, **names}}
+        kind = {"content-type": "application/cloudevents+json"}
+        assert api.post("/v1/events", json=event, headers=kind).status_code == 202
+    assert [(shown.user_id, shown.user_aliases) for shown in live.producer.shown] == [("ada", ())]
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,12 @@ HISTORIES = [
         {"role": "assistant", "function_call": {"name": "f", "arguments": "{}"}},
         {"role": "function", "name": "f", "content": "9 degrees"},
     ],
+    [{"role": "user", "content": {"type": "text", "text": "hello"}}],
+    [{"role": "user", "content": [{"type": "text", "text": None}]}],
+    [
+        {"role": "assistant", "content": [{"type": "output_text", "text": "Yes?"}]},
+        {"role": "user", "content": [{"type": "input_text", "text": "hello"}]},
+    ],
     [{"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]}],
     [{"role": "assistant", "content": None, "refusal": "No.", "audio": {"id": "a"}}],
 ]

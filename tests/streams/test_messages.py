@@ -111,6 +111,32 @@ def stored(*messages: object) -> list[tuple[str, str]]:
             "a",
         ),
         ({"role": "user", "content": "a", "name": None, "tool_calls": None}, "user", "a"),
+        (
+            {
+                "role": "user",
+                "content": [{"type": "text", "text": {"value": "a"}}],
+            },
+            "user",
+            "a",
+        ),
+        (
+            {
+                "role": "assistant",
+                "content": [
+                    {"type": "thinking", "thinking": "Hm.", "signature": "x"},
+                    {"type": "reasoning", "text": "Hm."},
+                    {"type": "text", "text": "a"},
+                ],
+            },
+            "assistant",
+            "a",
+        ),
+        ({"role": "model", "parts": [{"text": "a"}, {"text": "b"}]}, "assistant", "ab"),
+        ({"role": "user", "parts": [{"type": "text", "text": "a"}]}, "user", "a"),
+        ({"role": "user", "content": "a", "parts": [{"type": "text", "text": "a"}]}, "user", "a"),
+        ({"role": "Human", "content": "a"}, "user", "a"),
+        ({"role": "ai", "content": "a"}, "assistant", "a"),
+        ({"role": "narrator", "content": "a"}, "narrator", "a"),
     ],
 )
 def test_a_message_is_kept_as_text_that_a_person_can_read(message, role, content):

@@ -28,6 +28,8 @@ SPELLINGS = [(text, s.name) for s in SIGNALS.values() for text in (s.name, *s.wo
         ("thumbs_up_medium-dark_skin_tone", "like"),
         ("thumbsup", "like"),
         ("THUMBS_UP", "like"),
+        ("thumb-up", "like"),
+        ("thumb_down", "dislike"),
         ("Thumbs up", "like"),
         ("thumbs-up", "like"),
         ("-1", "dislike"),
