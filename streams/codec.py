@@ -35,6 +35,7 @@ from streams.wire import (
     STRICT,
     UNTYPED,
     VERDICT_TYPE,
+    MessageWire,
     ReactionData,
     ShownData,
     StrictShownData,
@@ -264,24 +265,24 @@ def _shown_of(
     )
 
 
+def message_of(wire: MessageWire) -> Message:
+    """The message that a client wrote in its way, as it is stored."""
+    return read_message(
+        wire.role,
+        wire.content,
+        name=wire.name,
+        refusal=wire.refusal,
+        audio=wire.audio,
+        tool_calls=wire.tool_calls,
+        function_call=wire.function_call,
+        parts=wire.parts,
+    )
+
+
 def _messages_of(shown: ShownData) -> tuple[Message, ...]:
     if isinstance(shown, StrictShownData):
         return tuple([Message(role=m.role, content=m.content) for m in shown.messages or ()])
-    return tuple(
-        [
-            read_message(
-                m.role,
-                m.content,
-                name=m.name,
-                refusal=m.refusal,
-                audio=m.audio,
-                tool_calls=m.tool_calls,
-                function_call=m.function_call,
-                parts=m.parts,
-            )
-            for m in shown.messages or ()
-        ]
-    )
+    return tuple([message_of(m) for m in shown.messages or ()])
 
 
 def _check_ids(ids: Mapping[str, str]) -> None:

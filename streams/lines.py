@@ -47,8 +47,7 @@ def read_lines(path: Path) -> Iterator[Line]:
     with _opened(path) as file:
         try:
             for ended in file:
-                if number == 0:
-                    ended = ended.removeprefix(BOM)
+                ended = ended.removeprefix(BOM)  # Files that were put together have one in between.
                 parts = ended.removesuffix(b"\n").removesuffix(b"\r").split(b"\r")
                 for part in parts:
                     number += 1
@@ -64,7 +63,9 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, text in read_lines(path):
         try:
             row = json.loads(text.decode("utf-8"))
-        except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as fault:
+            if b"\\u" in text:  # An escape may be half a character, which is no text.
+                json.dumps(row, ensure_ascii=False).encode()
+        except (ValueError, RecursionError) as fault:
             raise ValueError(f"{path}:{number} is no JSON: {fault}") from fault
         if not isinstance(row, dict):
             raise ValueError(f"{path}:{number} is no JSON object but {type(row).__name__}")
@@ -100,6 +101,7 @@ def _opened(path: Path) -> IO[bytes]:
         except (EOFError, gzip.BadGzipFile, zlib.error) as fault:
             raise ValueError(f"{path} is damaged: {fault}") from fault
     elif path.suffix == ".gz" and head:
+        _refuse(path, head)
         raise ValueError(f"{path} is damaged: it is named .gz and is no gzip file")
     _refuse(path, head)
     return cast(IO[bytes], gzip.open(path) if is_packed else path.open("rb"))

@@ -1,7 +1,8 @@
 """Preference pairs from annotators' files, in the forms that TRL takes.
 
 A line holds `prompt`, `chosen` and `rejected`: each a text, or turns. Without a prompt, or where
-both replies are whole conversations, what they have in common at the start is the prompt.
+both replies are whole conversations, what they have in common at the start is the prompt. A text
+under `system` is the system prompt of a row whose prompt has none. Turns are read as in events.
 Source: TRL, "Dataset formats and types": preference, standard and conversational, explicit and
 implicit prompt.
 """
@@ -14,8 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from models.chat import Chat, chat_of
+from streams.codec import message_of
 from streams.lines import read_rows
+from streams.wire import MessageWire
 
 NEEDED = ("chosen", "rejected")
 
@@ -86,6 +91,9 @@ def _pair_of(row: Mapping[str, Any]) -> Pair:
     prompt = common if is_whole else [*stated, *common]
     if not prompt:
         raise Unusable("lack prompt")
+    system = row.get("system")
+    if isinstance(system, str) and system.strip() and prompt[0]["role"] != "system":
+        prompt = [{"role": "system", "content": system}, *prompt]
     if not any(turn["content"].strip() for turn in prompt):
         raise Unusable("have an empty prompt")
     replies = [_reply(turns[len(common) :]) for turns in (chosen, rejected)]
@@ -110,14 +118,12 @@ def _turns(value: object, name: str) -> Chat:
 
 
 def _turn(turn: object, name: str) -> dict[str, str]:
-    role = turn.get("role") if isinstance(turn, dict) else None
-    content = turn.get("content") if isinstance(turn, dict) else None
-    if isinstance(content, list):  # Parts, as the chat API has them.
-        texts = [part.get("text") if isinstance(part, dict) else None for part in content]
-        content = "".join(t for t in texts if isinstance(t, str)) if all(texts) else None
-    if not isinstance(role, str) or not isinstance(content, str):
-        raise Unusable(f"have a turn in {name} without role or text")
-    return {"role": role, "content": content}
+    try:
+        told = msgspec.convert(turn, MessageWire)
+    except msgspec.ValidationError:
+        raise Unusable(f"have a turn in {name} that is no message") from None
+    message = message_of(told)
+    return {"role": message.role, "content": message.content}
 
 
 def _common(one: Sequence[dict[str, str]], other: Sequence[dict[str, str]]) -> Chat:

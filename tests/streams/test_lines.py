@@ -30,6 +30,9 @@ FORMS = {
     "gzip": gz(TEXT),
     "gzip with bom and crlf": gzip.compress(TEXT.replace("\n", "\r\n").encode("utf-8-sig")),
     "members": gz(LINES[0] + "\n", "", LINES[1] + "\n" + LINES[2][:3], LINES[2][3:]),
+    "members with a mark each": b"".join(
+        gzip.compress(line.encode("utf-8-sig") + b"\n") for line in LINES
+    ),
     "padded with zeros": gz(TEXT) + b"\0" * 512,
 }
 
@@ -90,6 +93,13 @@ def test_a_cut_archive_and_a_false_name_are_damage(tmp_path):
             list(read_lines(path))
 
 
+def test_another_archive_under_the_name_of_gzip_is_named(tmp_path):
+    path = tmp_path / "x.jsonl.gz"
+    path.write_bytes(b"PK\x03\x04rest")
+    with pytest.raises(ValueError, match=r"x\.jsonl\.gz is a zip archive"):
+        list(read_lines(path))
+
+
 def test_a_folder_a_missing_file_and_an_empty_one(tmp_path):
     with pytest.raises(IsADirectoryError, match="is a folder"):
         list(read_lines(tmp_path))
@@ -100,7 +110,15 @@ def test_a_folder_a_missing_file_and_an_empty_one(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("line", "said"), [(b"{", "no JSON"), (b'{"a":"\xff"}', "no JSON"), (b"3", "no JSON object")]
+    ("line", "said"),
+    [
+        (b"{", "no JSON"),
+        (b'{"a":"\xff"}', "no JSON"),
+        (b"3", "no JSON object"),
+        (b'{"a":"\\ud83d"}', "no JSON"),
+        (b'{"a":' + b"9" * 5_000 + b"}", "no JSON"),
+        (b'{"a":' + b"[" * 100_000, "no JSON"),
+    ],
 )
 def test_a_row_that_is_none_is_named_with_file_and_line(line, said, tmp_path):
     path = tmp_path / "x.jsonl"

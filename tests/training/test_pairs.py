@@ -21,6 +21,8 @@ FORMS = [
     {"chosen": [USER, GOOD], "rejected": [USER, BAD]},
     {"prompt": None, "chosen": [PARTS, GOOD], "rejected": [PARTS, BAD], "score": 3},
     {"prompt": "how", "chosen": [USER, GOOD], "rejected": [USER, BAD]},
+    {"prompt": [{"role": "human", "content": "how"}], "chosen": "gently", "rejected": "badly"},
+    {"prompt": "how", "system": " ", "chosen": "gently", "rejected": "badly"},
 ]
 FAULTS = [
     ({"prompt": "how", "chosen": "x"}, "lack rejected"),
@@ -32,7 +34,8 @@ FAULTS = [
     ({"prompt": " ", "chosen": "x", "rejected": "y"}, "have an empty prompt"),
     ({"prompt": "how", "chosen": 1, "rejected": "y"}, "have a chosen that is neither text"),
     ({"chosen": [USER, GOOD, USER, BAD], "rejected": [USER, BAD]}, "have no single reply"),
-    ({"prompt": "how", "chosen": [{"role": "assistant"}], "rejected": "y"}, "without role or text"),
+    ({"prompt": "how", "chosen": [{"role": "assistant"}], "rejected": "y"}, "have an empty reply"),
+    ({"prompt": ["how"], "chosen": "x", "rejected": "y"}, "have a turn in prompt that is no mess"),
 ]
 
 
@@ -51,6 +54,22 @@ def test_earlier_turns_in_common_are_the_prompt(tmp_path):
     row = {"chosen": [USER, GOOD, USER, GOOD], "rejected": [USER, GOOD, USER, BAD]}
     (pair,) = read_pairs(write(tmp_path, row)).pairs
     assert pair == Pair(prompt=[USER, GOOD, USER], chosen="gently", rejected="badly")
+
+
+def test_turns_are_read_as_in_events(tmp_path):
+    call = {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "f"}}]}
+    row = {"prompt": [USER, call, {"role": "tool", "content": "9"}], "chosen": "x", "rejected": "y"}
+    (pair,) = read_pairs(write(tmp_path, row)).pairs
+    assert [turn["content"] for turn in pair.prompt] == ["how", "[tool_call] f()", "9"]
+
+
+def test_a_system_prompt_in_a_column_of_its_own_is_kept(tmp_path):
+    rule = {"role": "system", "content": "Be brief."}
+    rows = [
+        {"system": "Be brief.", "prompt": "how", "chosen": "x", "rejected": "y"},
+        {"system": "Be long.", "prompt": [rule, USER], "chosen": "x", "rejected": "y"},
+    ]
+    assert [pair.prompt for pair in read_pairs(write(tmp_path, *rows)).pairs] == [[rule, USER]] * 2
 
 
 @pytest.mark.parametrize(("row", "reason"), FAULTS)
