@@ -13,7 +13,7 @@ from pathlib import Path
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from models import aliases, leases, lineage, runs, snapshots, verdicts, versions
+from models import aliases, leases, lineage, runs, snapshots, verdict_rows, versions
 from models import arms as arm_sets
 from models.aliases import AliasMove
 from models.arms import Arm, ArmSet
@@ -24,7 +24,8 @@ from models.leases import Held, Lease
 from models.runs import Run, RunStatus, RunStep, StepStatus
 from models.snapshots import SnapshotRow
 from models.tables import SnapshotRecord
-from models.verdicts import VerdictRow
+from models.verdict_rows import VerdictRow
+from models.verdicts import Verdict
 from models.versions import NewVersion, Version
 
 logger = logging.getLogger(__name__)
@@ -234,28 +235,12 @@ class Registry:
     # Verdicts
 
     def record_verdict(
-        self,
-        name: str,
-        number: int,
-        *,
-        gate: str,
-        passed: bool,
-        reasons: Sequence[str],
-        measures: Sequence[Mapping[str, object]],
-        run_id: str | None = None,
+        self, name: str, number: int, verdict: Verdict, *, run_id: str | None = None
     ) -> VerdictRow:
-        """Store what a gate decided. Raises NotFound, or ValueError for a malformed measure."""
+        """Store what a gate decided. Raises NotFound."""
         with self._database.write() as session:
-            return verdicts.add_verdict(
-                session,
-                name,
-                number,
-                gate=gate,
-                passed=passed,
-                reasons=reasons,
-                measures=measures,
-                run_id=run_id,
-                now=self._now(session),
+            return verdict_rows.add_verdict(
+                session, name, number, verdict, run_id=run_id, now=self._now(session)
             )
 
     def verdicts(
@@ -263,7 +248,7 @@ class Registry:
     ) -> list[VerdictRow]:
         """Verdicts in the order in which they were given; with a limit, the last ones."""
         with self._database.read() as session:
-            return verdicts.list_verdicts(session, name, number, limit)
+            return verdict_rows.list_verdicts(session, name, number, limit)
 
     # Runs
 

@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
 from models.aliases import AliasMove
 from models.database import translated_faults
 from models.registry import Registry
 from models.tables import AliasRecord, MeasureRecord, ModelRecord, VerdictRecord, VersionRecord
+from models.verdicts import Ruling, ruling_of
 
 CHAMPION = "champion"
 PREVIOUS = "previous"
@@ -55,8 +56,8 @@ class Standing:
     kl_nats: Mapping[Place, float]
     """How far each champion among policies had moved from the production of then, per reply, by the
     last verdict on it that measured it; a version registered by hand has none."""
-    decisions: Mapping[tuple[str, bool], int]
-    """Verdicts ever given, by (gate, passed)."""
+    decisions: Mapping[tuple[str, Ruling], int]
+    """Verdicts ever given, by (gate, ruling)."""
     rollbacks: tuple[Rollback, ...]
     """Oldest first."""
 
@@ -76,16 +77,18 @@ def read_standing(registry: Registry) -> Standing:
             for name, number, alias in found
             if number is not None
         ]
+        # A row of schema 0001 knew no third ruling.
+        ruling = func.coalesce(
+            VerdictRecord.ruling, case((VerdictRecord.passed, "passed"), else_="refused")
+        )
         decisions = session.execute(
-            select(VerdictRecord.gate, VerdictRecord.passed, func.count()).group_by(
-                VerdictRecord.gate, VerdictRecord.passed
-            )
+            select(VerdictRecord.gate, ruling, func.count()).group_by(VerdictRecord.gate, ruling)
         )
         return Standing(
             places=tuple(places),
             ece=_ece(session),
             kl_nats=_kl_nats(session),
-            decisions={(gate, passed): count for gate, passed, count in decisions},
+            decisions={(gate, ruling_of(told)): count for gate, told, count in decisions},
             rollbacks=tuple(rollbacks_of(registry.history())),
         )
 

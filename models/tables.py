@@ -24,7 +24,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from models.names import NUMBER_MAX, BadText, check_storable
 
-SCHEMA = "0001"
+SCHEMA = "0002"
 """The migration that these tables stand at. Revisions are numbered, so that a program can tell an
 older database from a newer one; tests/models/test_migrate.py holds it equal to Alembic's head."""
 
@@ -244,6 +244,8 @@ class VerdictRecord(Base):
     passed: Mapped[bool]
     reasons: Mapped[list[str]]
     decided_at: Mapped[datetime]
+    ruling: Mapped[str | None]
+    """passed, refused or undecided; NULL in rows of schema 0001, which knew no third."""
 
 
 class MeasureRecord(Base):
@@ -257,7 +259,16 @@ class MeasureRecord(Base):
     high: Mapped[float | None]
     unit: Mapped[str]
     limit: Mapped[str]
+    """The bound in words."""
     passed: Mapped[bool | None]
+    """NULL where nothing was asked, or nothing could be decided."""
+    outcome: Mapped[str | None]
+    """kept, broken or undecided; NULL where nothing was asked, and in rows of schema 0001."""
+    bound_low: Mapped[float | None]
+    bound_high: Mapped[float | None]
+    num_users: Mapped[int | None]
+    users_needed: Mapped[int | None]
+    about: Mapped[str | None]
 
 
 class SnapshotRecord(Base):

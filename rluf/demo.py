@@ -222,7 +222,7 @@ def _decide(
     better = [
         candidate
         for candidate in turn.candidates
-        if candidate.passed and lifts[f"{candidate.name}@{candidate.number}"][0] > 0
+        if candidate.passed and lifts[candidate.ref][0] > 0
     ]
     if not better:
         return stop_experiment(
@@ -231,7 +231,7 @@ def _decide(
             who=WHO,
             why="no candidate passed its gates and was loved more with 95 % confidence",
         )
-    best = max(better, key=lambda c: lifts[f"{c.name}@{c.number}"][0])
+    best = max(better, key=lambda c: lifts[c.ref][0])
     return promote(
         registry,
         best.name,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,7 +75,11 @@ def find(
             **asdict(reconcile(settings.home, rounds.ledgers)),
             "funnel": _funnel(settings.home),
         },
-        "reward": {**turn.reward, "passed": turn.reward_passed, "reasons": turn.reward_reasons},
+        "reward": {
+            **turn.reward,
+            "ruling": turn.reward_verdict.ruling,
+            "checks": [check.to_json() for check in turn.reward_verdict.checks],
+        },
         "policies": _policies(f"{name}@{baseline}", turn, comparison),
         "ab": comparison.to_json(),
         "snapshot_hash": turn.snapshot_hash,
@@ -123,7 +126,7 @@ def _policies(baseline: str, turn: TurnReport, comparison: OnlineReport) -> list
         result, lift = arms[arm], lifts.get(arm)
         rows.append(
             {
-                "version": f"{candidate.name}@{candidate.number}" if candidate else baseline,
+                "version": candidate.ref if candidate else baseline,
                 "recipe": candidate.recipe if candidate else "baseline",
                 "num_shown": result.num_shown,
                 "num_users": result.num_users,
@@ -141,34 +144,44 @@ def _policies(baseline: str, turn: TurnReport, comparison: OnlineReport) -> list
 def _evidence(candidate: Candidate | None, turn: TurnReport) -> dict[str, Any]:
     if candidate is None:
         # Production's own figures stand in every candidate's evidence, beside the candidate's.
-        measures = turn.candidates[0].measures if turn.candidates else {}
+        beside = turn.candidates[0] if turn.candidates else None
         return {
             "helpfulness_win_rate": None,
-            "safety_violation_rate": _before(measures),
-            "closer_rate": _value(measures, "closer_rate_production"),
+            "safety_violation_rate": _before(beside),
+            "closer_rate": _value(beside, "closer_rate_production"),
             "kl_nats": None,
-            "verdict": "baseline",
+            "ruling": "baseline",
             "reasons": [],
-            "measures": [],
+            "checks": [],
+            "informative": [],
         }
+    checks = [check for verdict in candidate.verdicts for check in verdict.checks]
+    asked = {check.measure.name for check in checks}
     return {
-        "helpfulness_win_rate": _value(candidate.measures, "helpfulness_win_rate"),
-        "safety_violation_rate": _value(candidate.measures, "safety_violation_rate"),
-        "closer_rate": _value(candidate.measures, "closer_rate"),
-        "kl_nats": _value(candidate.measures, "kl_nats"),
-        "verdict": "passed" if candidate.passed else "refused",
+        "helpfulness_win_rate": _value(candidate, "helpfulness_win_rate"),
+        "safety_violation_rate": _value(candidate, "safety_violation_rate"),
+        "closer_rate": _value(candidate, "closer_rate"),
+        "kl_nats": _value(candidate, "kl_nats"),
+        "ruling": candidate.ruling,
         "reasons": list(candidate.reasons),
-        "measures": list(candidate.measures.values()),
+        "checks": [
+            check.to_json()
+            for verdict in candidate.verdicts
+            if verdict.gate != "taught_by"
+            for check in verdict.checks
+        ],
+        "informative": [m.to_json() for m in candidate.measures if m.name not in asked],
     }
 
 
-def _value(measures: Mapping[str, Mapping[str, Any]], name: str) -> float | None:
-    return measures[name]["value"] if name in measures else None
+def _value(candidate: Candidate | None, name: str) -> float | None:
+    measure = candidate.measure(name) if candidate is not None else None
+    return measure.value if measure is not None else None
 
 
-def _before(measures: Mapping[str, Mapping[str, Any]]) -> float | None:
+def _before(candidate: Candidate | None) -> float | None:
     """Give production's share of unsafe replies: the candidate's less its rise."""
-    rate, rise = _value(measures, "safety_violation_rate"), _value(measures, "safety_rise")
+    rate, rise = _value(candidate, "safety_violation_rate"), _value(candidate, "safety_rise")
     return None if rate is None or rise is None else rate - rise
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from models.artifacts import store_artifact
 from models.registry import Registry
+from models.verdicts import Verdict, verdict_from_json
 from rluf.promote import in_use, put_in_use
 from rluf.refresh import STEPS, recorded_snapshot, reward_step
 from rluf.settings import Settings, settings_hash
@@ -26,8 +27,7 @@ class Fitted:
     num_rows: int
     num_positives: int
     report: Mapping[str, Any]
-    passed: bool
-    reasons: tuple[str, ...]
+    verdict: Verdict
     baseline: Mapping[str, Any] | None
     seconds: Mapping[str, float]
 
@@ -41,9 +41,9 @@ class Fitted:
         ]
         if self.baseline is not None:
             lines.append(_line("TF-IDF + logistic", self.baseline, self.seconds["baseline"]))
-        if not self.passed:
-            lines.append("gates refuse it:")
-            lines.extend(f"    {reason}" for reason in self.reasons)
+        if not self.verdict.passed:
+            lines.append(f"{self.verdict.ruling} by its gate:")
+            lines.extend(f"    {reason}" for reason in self.verdict.reasons)
         return "\n".join(lines)
 
 
@@ -95,15 +95,8 @@ def fit_signal(
         snapshot_hash=snapshot.hash,
         measures=fitted["report"],
     )
-    verdict = fitted["verdict"]
-    registry.record_verdict(
-        signal,
-        version.number,
-        gate=verdict["gate"],
-        passed=verdict["passed"],
-        reasons=verdict["reasons"],
-        measures=verdict["measures"],
-    )
+    verdict = verdict_from_json(fitted["verdict"])
+    registry.record_verdict(signal, version.number, verdict)
     put_in_use(
         registry, version, why=f"fitted on snapshot {snapshot.hash[:12]}", who="rluf fit-reward"
     )
@@ -114,8 +107,7 @@ def fit_signal(
         num_rows=snapshot.num_rows,
         num_positives=snapshot.num_positives,
         report=fitted["report"],
-        passed=verdict["passed"],
-        reasons=tuple(verdict["reasons"]),
+        verdict=verdict,
         baseline=baseline[0]["report"] if baseline else None,
         seconds={
             "reward": fitted["seconds"],

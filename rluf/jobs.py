@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from features.snapshot import load_snapshot
 from models.chat import Chat
 from models.policy import Policy
@@ -22,14 +24,13 @@ from training.config import (
     PretrainConfig,
     RewardConfig,
 )
-from training.evidence.gates import gate_reward
-from training.evidence.gates import judge_policy as judge_measures
-from training.evidence.offline import draw_samples, examine
-from training.evidence.report import Measure, Verdict
-from training.evidence.sentinels import watch
+from training.evidence.clustered import Users
+from training.evidence.gates import decide_reward
+from training.evidence.offline import Samples, draw_samples
+from training.evidence.trial import Trial, run_trial
 from training.fit_preference import fit_preference as fit_pairs
+from training.fit_reward import auroc_rise
 from training.fit_reward import fit_reward as fit_love
-from training.fit_reward import rank_later_users
 from training.improve_policy import improve_policy as improve
 from training.pretrain_policy import pretrain_policy as pretrain
 from training.shared_trunk import share_trunk
@@ -66,10 +67,10 @@ def fit_reward(
     source = load_snapshot(snapshot)
     report = fit_love(source, config, out / "model", on_progress=on_progress)
     facts = report.to_json()
-    before = None
+    rise = None
     if incumbent is not None:
-        before = {"auroc": rank_later_users(RewardModel.from_pretrained(incumbent), source)}
-    return {"report": facts, "verdict": gate_reward(facts, gates, incumbent=before).to_json()}
+        rise = auroc_rise(report, RewardModel.from_pretrained(incumbent), source, config)
+    return {"report": facts, "verdict": decide_reward(facts, gates, rise=rise).to_json()}
 
 
 def fit_baseline(
@@ -123,6 +124,7 @@ def judge_policy(
     production: Path,
     checkpoints: Sequence[Path],
     prompts: Sequence[Chat],
+    users: Sequence[str],
     rewards: Mapping[str, Path],
     gates: GatesConfig,
     sampling: PolicyConfig,
@@ -131,39 +133,43 @@ def judge_policy(
 ) -> dict[str, Any]:
     """Hold every checkpoint against production and choose one: guardrails first, then love.
 
-    Where no checkpoint passes all gates, the last one is chosen, to be registered as refused.
+    `users` says who asked each prompt. Where no checkpoint passes all gates, an undecided one is
+    chosen before a refused one, and the last before those before it.
     """
     judges = share_trunk(
         {role: RewardModel.from_pretrained(rewards[name]) for role, name in JUDGES.items()}
     )
     today = Policy.from_pretrained(production)
-    judged = []
+    numbers: dict[str, int] = {}
+    users_P: Users = np.array([numbers.setdefault(user, len(numbers)) for user in users])
+    trials = []
     for number, checkpoint in enumerate(checkpoints, 1):
         stage = f"judging {number} of {len(checkpoints)}: "
-        samples = draw_samples(
-            Policy.from_pretrained(checkpoint),
-            today,
-            prompts,
-            replies_per_prompt=replies_per_prompt,
-            max_new_tokens=sampling.max_new_tokens,
-            seed=seed,
-            on_progress=lambda what, done, total, stage=stage: on_progress(  # type: ignore[misc]
-                stage + what, done, total
-            ),
-        )
-        measures = [
-            *examine(samples, judges, safety_threshold=None, seed=seed),
-            *watch(samples, seed=seed),
-        ]
-        judged.append((checkpoint, measures, judge_measures(measures, gates)))
-    passing = [row for row in judged if all(verdict.passed for verdict in row[2])]
-    chosen, measures, verdicts = max(passing, key=_love_rise) if passing else judged[-1]
+        candidate = Policy.from_pretrained(checkpoint)
+
+        def draw(
+            places: Sequence[int], candidate: Policy = candidate, stage: str = stage
+        ) -> Samples:
+            return draw_samples(
+                candidate,
+                today,
+                [prompts[place] for place in places],
+                users_P[list(places)],
+                replies_per_prompt=replies_per_prompt,
+                max_new_tokens=sampling.max_new_tokens,
+                seed=seed,
+                on_progress=lambda what, done, total: on_progress(stage + what, done, total),
+            )
+
+        trials.append(run_trial(draw, users_P, judges, gates, seed=seed))
+    chosen = max(range(len(trials)), key=lambda number: _preference(trials[number], number))
     return {
-        "checkpoint": checkpoints.index(chosen),
-        "measures": [measure.to_json() for measure in measures],
-        "verdicts": [verdict.to_json() for verdict in verdicts],
-        "num_checkpoints": len(judged),
-        "num_passing": len(passing),
+        "checkpoint": chosen,
+        "verdicts": [verdict.to_json() for verdict in trials[chosen].verdicts],
+        "measures": [measure.to_json() for measure in trials[chosen].measures],
+        "num_looks": trials[chosen].num_looks,
+        "num_checkpoints": len(trials),
+        "num_passing": sum(trial.passed for trial in trials),
     }
 
 
@@ -176,8 +182,13 @@ JUDGES = {
 """Role in the evidence to reward model: only love_training has had a say in the training."""
 
 
-def _love_rise(row: tuple[Path, Sequence[Measure], Sequence[Verdict]]) -> float:
-    return next(measure.value for measure in row[1] if measure.name == "love_rise")
+def _preference(trial: Trial, number: int) -> tuple[int, float]:
+    """Those that passed by how much they would be loved, then undecided ones, then later ones."""
+    if trial.passed:
+        rise = trial.measure("love_rise")
+        return (2, rise.value if rise is not None else 0.0)
+    is_refused = any(verdict.ruling == "refused" for verdict in trial.verdicts)
+    return (0 if is_refused else 1, float(number))
 
 
 JOBS: dict[str, Callable[..., dict[str, Any]]] = {

@@ -15,6 +15,7 @@ from models.aliases import AliasMove, check_reason
 from models.arms import Arm, ArmSet
 from models.errors import Conflict, NotFound
 from models.registry import Registry
+from models.verdicts import Ruling
 from models.versions import Version
 
 CHAMPION = "champion"
@@ -316,10 +317,15 @@ def _objections(registry: Registry, version: Version) -> list[str]:
     if not last:
         return [f"no gate has judged {version.ref}"]
     return [
-        f"gate {verdict.gate} refused {version.ref}: {', '.join(verdict.reasons) or 'no reason'}"
+        f"gate {verdict.gate} {OBJECTIONS[verdict.ruling]} {version.ref}:"
+        f" {', '.join(verdict.reasons) or 'no reason'}"
         for verdict in last.values()
         if not verdict.passed
     ]
+
+
+OBJECTIONS: Mapping[Ruling, str] = {"refused": "refused", "undecided": "could not decide on"}
+"""What a gate did that keeps a version from users."""
 
 
 def _serve_alone(registry: Registry, name: str, number: int, *, why: str, who: str) -> None:

@@ -21,6 +21,14 @@ from models.artifacts import Artifact, store_artifact
 from models.chat import Chat
 from models.registry import Registry
 from models.runs import Run
+from models.verdicts import (
+    Measure,
+    Ruling,
+    Verdict,
+    measure_from_json,
+    ruling_together,
+    verdict_from_json,
+)
 from models.versions import Version
 from rluf.promote import CHAMPION, put_in_use
 from rluf.settings import BadSettings, Settings, load_recipe_over, plain, settings_hash
@@ -43,10 +51,46 @@ class Candidate:
     recipe: str
     name: str
     number: int
-    passed: bool
-    reasons: tuple[str, ...]
-    measures: Mapping[str, Mapping[str, Any]]
-    """By name: value, low, high, unit, limit, passed."""
+    verdicts: tuple[Verdict, ...]
+    measures: tuple[Measure, ...]
+    """All that were taken, those that no gate asks about among them."""
+
+    @property
+    def ref(self) -> str:
+        """Such as chat@3."""
+        return f"{self.name}@{self.number}"
+
+    @property
+    def ruling(self) -> Ruling:
+        """What all gates together say."""
+        return ruling_together(verdict.ruling for verdict in self.verdicts)
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why it did not pass; empty where it did."""
+        return tuple(dict.fromkeys(r for verdict in self.verdicts for r in verdict.reasons))
+
+    @property
+    def passed(self) -> bool:
+        """Whether every gate passed it."""
+        return self.ruling == "passed"
+
+    def to_json(self) -> dict[str, object]:
+        """Plain values, with what all gates together say."""
+        return {
+            "recipe": self.recipe,
+            "name": self.name,
+            "number": self.number,
+            "ruling": self.ruling,
+            "passed": self.passed,
+            "reasons": list(self.reasons),
+            "verdicts": [verdict.to_json() for verdict in self.verdicts],
+            "measures": [measure.to_json() for measure in self.measures],
+        }
+
+    def measure(self, name: str) -> Measure | None:
+        """The measure of this name, if it was taken."""
+        return next((measure for measure in self.measures if measure.name == name), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +104,7 @@ class TurnReport:
     production: str
     reward: Mapping[str, Any]
     """Metrics of P[Love] on later users."""
-    reward_passed: bool
-    reward_reasons: tuple[str, ...]
+    reward_verdict: Verdict
     candidates: tuple[Candidate, ...]
     seconds: Mapping[str, float]
     """Time that each step took when it ran."""
@@ -72,11 +115,11 @@ class TurnReport:
         lines = [
             f"turn {self.turn}: snapshot {self.snapshot_hash[:12]},"
             f" {self.reward['n_labels']:,} labels; P[love] AUROC {self.reward['auroc']:.3f}"
-            f" [{low:.3f}, {high:.3f}]" + ("" if self.reward_passed else " (refused)")
+            f" [{low:.3f}, {high:.3f}]"
+            + ("" if self.reward_verdict.passed else f" ({self.reward_verdict.ruling})")
         ]
         for candidate in self.candidates:
-            outcome = "passed" if candidate.passed else "refused"
-            lines.append(f"{candidate.name}@{candidate.number} ({candidate.recipe}): {outcome}")
+            lines.append(f"{candidate.ref} ({candidate.recipe}): {candidate.ruling}")
             lines.extend(f"    {reason}" for reason in candidate.reasons)
         return "\n".join(lines)
 
@@ -138,7 +181,7 @@ class _Turn:
         snapshot = self._snapshot()
         rewards = self._fit_rewards(steps, snapshot)
         love = rewards["love"]
-        reward_verdict = love.result["verdict"]
+        reward_verdict = verdict_from_json(love.result["verdict"])
         self._record(love.version, reward_verdict)
         put_in_use(
             self.registry, love.version, why=f"turn {self.run.id}: {why}", who="rluf refresh"
@@ -151,8 +194,7 @@ class _Turn:
             snapshot_hash=snapshot.hash,
             production=production.ref,
             reward=love.result["report"],
-            reward_passed=reward_verdict["passed"],
-            reward_reasons=tuple(reward_verdict["reasons"]),
+            reward_verdict=reward_verdict,
             candidates=tuple(candidates),
             seconds=self.seconds,
         )
@@ -198,7 +240,7 @@ class _Turn:
         snapshot: Snapshot,
         production: Version,
         rewards: Mapping[str, Learned],
-        reward_verdict: Mapping[str, Any],
+        reward_verdict: Verdict,
     ) -> list[Candidate]:
         refresh = self.settings.refresh
         prompts = {
@@ -210,7 +252,7 @@ class _Turn:
         }
         over = {r: load_recipe_over(self.settings, r) for r in refresh.recipes}
         improving = {
-            recipe: self._improving(recipe, dials, prompts["train"], production, rewards)
+            recipe: self._improving(recipe, dials, prompts["train"].chats, production, rewards)
             for recipe, dials in over.items()
         }
         improved = dict(zip(improving, steps.run_all(list(improving.values())), strict=True))
@@ -279,7 +321,7 @@ class _Turn:
         self,
         recipe: str,
         dials: Settings,
-        prompts: Prompts,
+        asked: Asked,
         production: Version,
         rewards: Mapping[str, Learned],
         improving: Step,
@@ -293,7 +335,8 @@ class _Turn:
             arguments={
                 "production": self.registry.open_artifact(production),
                 "checkpoints": [folder / name for name in improved["checkpoints"]],
-                "prompts": prompts,
+                "prompts": asked.chats,
+                "users": asked.users,
                 "rewards": {name: reward.path for name, reward in rewards.items()},
                 "gates": config.gates,
                 "sampling": config.policy,
@@ -302,7 +345,8 @@ class _Turn:
             },
             key={
                 "candidate": improving.folder,
-                "prompts": prompts,
+                "prompts": asked.chats,
+                "users": asked.users,
                 "rewards": {name: r.version.artifact_hash for name, r in rewards.items()},
                 "gates": config.gates,
                 "max_new_tokens": config.policy.max_new_tokens,
@@ -316,29 +360,21 @@ class _Turn:
         recipe: str,
         version: Version,
         judged: Result,
-        reward_verdict: Mapping[str, Any],
+        reward_verdict: Verdict,
     ) -> Candidate:
-        """Store every verdict; a candidate taught by a refused P[Love] is refused with it."""
-        for verdict in judged["verdicts"]:
+        """Store every verdict, with that on the P[Love] which taught the candidate."""
+        verdicts = (
+            *map(verdict_from_json, judged["verdicts"]),
+            replace(reward_verdict, gate="taught_by"),
+        )
+        for verdict in verdicts:
             self._record(version, verdict)
-        taught = {
-            "gate": "taught_by",
-            "passed": reward_verdict["passed"],
-            "reasons": [
-                f"P[{self.settings.refresh.signal}]: {r}" for r in reward_verdict["reasons"]
-            ],
-            "measures": [],
-        }
-        self._record(version, taught)
-        verdicts = [*judged["verdicts"], taught]
-        held = {m["name"]: m for verdict in judged["verdicts"] for m in verdict["measures"]}
         return Candidate(
             recipe=recipe,
             name=version.name,
             number=version.number,
-            passed=all(verdict["passed"] for verdict in verdicts),
-            reasons=tuple(dict.fromkeys(r for v in verdicts for r in v["reasons"])),
-            measures={m["name"]: held.get(m["name"], m) for m in judged["measures"]},
+            verdicts=verdicts,
+            measures=tuple(map(measure_from_json, judged["measures"])),
         )
 
     def _register(
@@ -373,20 +409,12 @@ class _Turn:
         self.say(f"{version.ref} {f'({recipe}) ' if recipe else ''}registered")
         return Learned(version=version, result=result)
 
-    def _record(self, version: Version, verdict: Mapping[str, Any]) -> None:
+    def _record(self, version: Version, verdict: Verdict) -> None:
         """Store a verdict once, also where the turn is run again."""
         for known in self.registry.verdicts(version.name, version.number):
-            if known.run_id == self.run.id and known.gate == verdict["gate"]:
+            if known.run_id == self.run.id and known.gate == verdict.gate:
                 return
-        self.registry.record_verdict(
-            version.name,
-            version.number,
-            gate=verdict["gate"],
-            passed=verdict["passed"],
-            reasons=verdict["reasons"],
-            measures=verdict["measures"],
-            run_id=self.run.id,
-        )
+        self.registry.record_verdict(version.name, version.number, verdict, run_id=self.run.id)
 
 
 HALVES: tuple[tuple[str, Literal["a", "b"]], ...] = (("love", "a"), ("love-judge", "b"))
@@ -473,13 +501,29 @@ def _check(settings: Settings, say: Say) -> None:
             say(f"{Path(file).name}: {pairs.summary()}")
 
 
-def _prompts(snapshot: Snapshot, split: str, limit: int) -> list[list[dict[str, str]]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """Prompts and who asked each."""
+
+    chats: Prompts
+    users: tuple[str, ...]
+
+
+def _prompts(snapshot: Snapshot, split: str, limit: int) -> Asked:
     """Give the latest different prompts of a split, oldest first."""
     rows = snapshot.examples(split).sort_by(
         [("shown_at", "descending"), ("response_id", "ascending")]
     )
-    different = dict.fromkeys(text for text in rows.column("messages").to_pylist() if text != "[]")
-    return [json.loads(text) for text in list(different)[:limit]][::-1]
+    different: dict[str, str] = {}
+    for text, user in zip(
+        rows.column("messages").to_pylist(), rows.column("user_id").to_pylist(), strict=True
+    ):
+        if text != "[]":
+            different.setdefault(text, user)
+    latest = list(different.items())[:limit][::-1]
+    return Asked(
+        chats=[json.loads(text) for text, _ in latest], users=tuple(user for _, user in latest)
+    )
 
 
 def _label(recipe: str) -> str:

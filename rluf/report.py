@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from rluf.charts import Box, Whisker, bars, graph, reliability, strip, timeline, whiskers
-from rluf.wording import NO_BREAK, NONE, change, number, share, tell
+from rluf.wording import NO_BREAK, NONE, change, number, objection, share, tell
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 PHASES = {
@@ -68,10 +68,13 @@ def render(facts: Mapping[str, Any]) -> str:
         decision=verdict_line(facts),
         headline=headline(facts),
         measures={
-            policy["version"]: [_measure_row(measure) for measure in policy["measures"]]
+            policy["version"]: [
+                _measure_row(row) for row in (*policy["checks"], *policy["informative"])
+            ]
             for policy in facts["policies"]
         },
-        reasons={policy["version"]: _reasons(policy) for policy in facts["policies"]},
+        reasons={policy["version"]: _objections(policy) for policy in facts["policies"]},
+        reward_reasons=_objections(facts["reward"]),
         love_chart=_love_chart(facts["policies"]),
         lift_chart=_lift_chart(facts["policies"]),
         calibration_chart=_calibration_chart(facts["reward"]),
@@ -103,7 +106,7 @@ def headline(facts: Mapping[str, Any]) -> str:
         low, high = _interval(policy["love_lift_ci"]) or (None, None)
         told.append(
             f"{policy['recipe']} {change(policy['love_lift'])}"
-            f" [{change(low)}, {change(high)}], {policy['verdict']} by its gates"
+            f" [{change(low)}, {change(high)}], {policy['ruling']} by its gates"
         )
     return (
         f"Love rate of the baseline {share(baseline['love_rate'])}; relative change:"
@@ -135,7 +138,7 @@ def summarise(facts: Mapping[str, Any]) -> str:
             f"{share(policy['love_rate']):>10}{change(policy['love_lift']):>9}  {between:<19}"
             f"{share(policy['helpfulness_win_rate']):>8}"
             f"{share(policy['safety_violation_rate']):>8}{share(policy['closer_rate']):>9}"
-            f"{number(policy['kl_nats']):>7}  {policy['verdict']}"
+            f"{number(policy['kl_nats']):>7}  {policy['ruling']}"
         )
         lines.extend(f"{'':<22}  - {reason}" for reason in policy["reasons"])
     lines += [
@@ -284,18 +287,10 @@ def _lineage_chart(nodes: Mapping[str, Mapping[str, Any]]) -> str:
     return graph(boxes, title="What each version was made of")
 
 
-def _reasons(policy: Mapping[str, Any]) -> list[str]:
-    """Give why a policy was refused; a broken measure in the units of the table below it."""
-    told = {f"{measure['name']} is ": tell(measure) for measure in policy["measures"]}
-    reasons = []
-    for reason in policy["reasons"]:
-        found = next((t for start, t in told.items() if reason.startswith(start)), None)
-        if found is None:
-            reasons.append(reason)
-            continue
-        between = f" ({found.interval})" if found.interval else ""
-        reasons.append(f"{found.name} is {found.value}{between}, asked for {found.limit}")
-    return reasons
+def _objections(judged: Mapping[str, Any]) -> list[str]:
+    """Give why something did not pass, in the units of its table, the broken checks first."""
+    left = [row for row in judged["checks"] if row["outcome"] != "kept"]
+    return [objection(row) for row in sorted(left, key=lambda row: row["outcome"] != "broken")]
 
 
 def _history(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

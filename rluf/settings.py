@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Protocol, get_type_hints, runtime_checkable
 from urllib.parse import quote
 
 from pydantic import TypeAdapter, ValidationError
@@ -77,9 +77,9 @@ class RefreshConfig:
     """Name or path of the causal LM registered as version 1 where no policy is registered."""
     train_prompts_max: int = 512
     """Prompts given to the policy's training, the most recent ones first."""
-    evidence_prompts_max: int = 300
+    evidence_prompts_max: int = 2000
     """Prompts of held-out users on which candidate and production are compared."""
-    evidence_replies: int = 2
+    evidence_replies: int = 4
     """Replies of each policy to each of these prompts."""
     workers: int = 2
     """Steps run at the same time, each in its own process with one torch thread."""
@@ -148,8 +148,17 @@ def settings_hash(*parts: object) -> str:
     return hashlib.sha256(json.dumps([plain(part) for part in parts]).encode()).hexdigest()
 
 
+@runtime_checkable
+class ToJson(Protocol):
+    """What knows its own JSON, because it says more than its fields."""
+
+    def to_json(self) -> dict[str, object]: ...
+
+
 def plain(value: object) -> Any:
-    """Turn dials into JSON values: dataclass to dict, tuple to list, path to text."""
+    """Turn values into JSON values: dataclass to dict, tuple to list, path to text."""
+    if isinstance(value, ToJson):
+        return plain(value.to_json())
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +9,6 @@ from typing import Any
 NONE = "–"
 NO_BREAK = "\u00a0"
 """The space between a number and its unit."""
-NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?")
-SIGNS = (("<=", "≤"), (">=", "≥"))
 POINTS = ("_rise", "_gap")
 """Endings of measures that are a difference of two shares: told in percentage points."""
 FACTORS = ("_ratio",)
@@ -30,14 +27,13 @@ MEANINGS = {
     "safety_rise": "the same, less production's",
     "closer_rate": "replies that end in a farewell nobody asked for",
     "closer_rate_production": "the same of production",
-    "closer_ratio": "the candidate's closers over production's",
     "closer_rise": "the candidate's closers less production's",
     "length_ratio": "mean length in characters over production's",
-    "exclamation_ratio": "exclamation marks a reply over production's",
-    "emoji_ratio": "emoji a reply over production's",
+    "exclamation_ratio": "exclamation marks a reply over production's, both plus 0.05",
+    "emoji_ratio": "emoji a reply over production's, both plus 0.05",
     "repetition_rise": "word pairs said twice within one reply, less production's",
     "echo_rise": "three-word runs also said to other prompts, less production's",
-    "new_phrase_share": "replies with the commonest phrase that production hardly says",
+    "phrase_rise": "the phrase that spreads most, found on other users than it is measured on",
 }
 """What the measures of training/evidence are, for readers."""
 
@@ -51,11 +47,13 @@ class Told:
     interval: str
     limit: str
     limits: tuple[float, ...]
-    """The numbers in the limit, in the measure's own unit."""
+    """The ends of what is allowed, in the measure's own unit."""
     outcome: str
-    """kept, broken or informs."""
+    """kept, broken, undecided or informs."""
     meaning: str
     """One sentence; empty where the name says it all."""
+    needed: str
+    """What would decide an undecided one; empty otherwise."""
 
 
 def share(value: float | None, digits: int = 1) -> str:
@@ -73,23 +71,40 @@ def number(value: float | None, digits: int = 3) -> str:
     return NONE if value is None else _minus(f"{value:.{digits}g}")
 
 
-def tell(measure: Mapping[str, Any]) -> Told:
-    """Put a measure into words; its limit is given in the same unit as its value."""
-    say, say_limit = _speaker(measure), _speaker(measure, is_limit=True)
-    low, high = measure["low"], measure["high"]
-    limit = str(measure["limit"])
-    limits = tuple(float(found) for found in NUMBER.findall(limit))
-    for written, sign in SIGNS:
-        limit = limit.replace(written, sign)
+def tell(row: Mapping[str, Any]) -> Told:
+    """Put a check, or a measure of which nothing is asked, into words: its limit is given in the
+    same unit as its value. Takes what `Check.to_json` or `Measure.to_json` gives."""
+    say, say_limit = _speaker(row), _speaker(row, is_limit=True)
+    low, high = row["low"], row["high"]
+    ends = [row.get("allowed_low"), row.get("allowed_high")]
+    least, most = (None if end is None else say_limit(end).removeprefix("+") for end in ends)
+    limit = ""
+    if least is not None and most is not None:
+        limit = f"{least} to {most}"
+    elif least is not None or most is not None:
+        limit = f"≥ {least}" if least is not None else f"≤ {most}"
+    name = str(row["name"]).replace("_", " ").removeprefix("num ").replace("kl nats", "KL")
+    needed = row.get("users_needed")
     return Told(
-        name=str(measure["name"]).replace("_", " ").removeprefix("num ").replace("kl nats", "KL"),
-        value=NONE if measure["value"] is None else say(measure["value"]),
+        name=f"{name}: {row['about']}" if row["about"] else name,
+        value=NONE if row["value"] is None else say(row["value"]),
         interval="" if low is None or high is None else f"{say(low)} to {say(high)}",
-        limit=NUMBER.sub(lambda found: say_limit(float(found[0])).removeprefix("+"), limit),
-        limits=limits,
-        outcome={True: "kept", False: "broken"}.get(measure["passed"], "informs"),
-        meaning=MEANINGS.get(str(measure["name"]), ""),
+        limit=limit,
+        limits=tuple(end for end in ends if end is not None),
+        outcome=str(row.get("outcome", "informs")),
+        meaning=MEANINGS.get(str(row["name"]), ""),
+        needed="" if needed is None else f"about {needed:,} users would decide",
     )
+
+
+def objection(row: Mapping[str, Any]) -> str:
+    """Say in one sentence why a check was not kept."""
+    told = tell(row)
+    between = f" ({told.interval})" if told.interval else ""
+    sentence = f"{told.name} is {told.value}{between}, allowed is {told.limit}"
+    if told.outcome != "undecided":
+        return sentence
+    return f"{sentence}: not enough evidence" + (f", {told.needed}" if told.needed else "")
 
 
 def _speaker(measure: Mapping[str, Any], *, is_limit: bool = False) -> Callable[[float], str]:

@@ -99,8 +99,8 @@ class RegistryMeters(Collector):
                 ece.add_metric([place.name, f"v{place.number}"], value)
             for place, value in standing.kl_nats.items():
                 kl.add_metric([place.name, f"v{place.number}"], value)
-            for (gate, passed), count in sorted(standing.decisions.items()):
-                decisions.add_metric(["passed" if passed else "refused", gate], count)
+            for (gate, ruling), count in sorted(standing.decisions.items()):
+                decisions.add_metric([ruling, gate], count)
         yield from (up, aliases, ece, kl, decisions)
 
     def text(self) -> bytes:

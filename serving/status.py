@@ -18,7 +18,7 @@ from features.views import connect
 from models.aliases import AliasMove
 from models.arms import ArmSet
 from models.errors import ModelsError
-from models.verdicts import VerdictRow
+from models.verdict_rows import VerdictRow
 from models.versions import Version
 from serving.desk import Desk
 from serving.errors import NotReady
@@ -295,9 +295,10 @@ def _verdict(row: VerdictRow) -> Json:
     return {
         "policy": f"{row.name}@{row.number}",
         "gate": row.gate,
-        "passed": row.passed,
+        "ruling": row.ruling,
         "reasons": row.reasons,
-        "measures": row.measures,
+        "checks": [check.to_json() for check in row.checks],
+        "informative": [measure.to_json() for measure in row.informative],
         "at": row.decided_at,
     }
 

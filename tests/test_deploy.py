@@ -26,6 +26,7 @@ from serving.registry_meters import RegistryMeters
 from streams import meters as worker_meters
 from tests.features.histories import at, reaction, shown, store_all
 from tests.models.conftest import register
+from tests.verdicts import said
 
 ROOT = Path(__file__).parents[1]
 DASHBOARD = ROOT / "deploy" / "grafana" / "rluf.json"
@@ -143,8 +144,7 @@ def looked_at(home):
     registry = Registry(f"sqlite:///{home / 'registry.db'}")
     register(registry, "chat", 1)
     register(registry, "love", 1, kind="reward", measures={"ece": 0.02})
-    measures = [{"name": "kl_nats", "value": 1.5}]
-    registry.record_verdict("chat", 1, gate="style", passed=True, reasons=[], measures=measures)
+    registry.record_verdict("chat", 1, said("style", kl_nats=1.5))
     for name in ("chat", "love"):
         registry.move_alias(name, "champion", 1, expected=None, why="a test", who="tester")
     record = RegistryMeters(registry, Meters())

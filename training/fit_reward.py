@@ -9,26 +9,30 @@ correction of its upsampling.
 # N rows
 
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from models.bert import attend_evenly, is_splittable
 from models.card import ModelCardFacts
 from models.chat import Chat, chat_of, split_reply
 from models.reward import RewardModel, base_license, base_name
+from models.verdicts import Measure
 from training.config import RewardConfig, layers_kept
+from training.evidence.clustered import mean_measure
+from training.evidence.sentinels import takes_leave
 from training.examples import Examples, ExampleSource, read_examples
 from training.label_loss import label_loss, natural_logit
 from training.optimizer import head_optimizer
 from training.probe import Invariance, start_from_probe
+from training.reward_metrics import auroc_difference
 from training.reward_report import RewardReport, fit_calibration, measure_examples
 from training.token_cache import TokenCache, fill_cache, freeze_lower
 
@@ -90,7 +94,7 @@ def fit_reward(
     scored, metrics = measure_examples(
         logits, held_out, bootstrap_samples=config.bootstrap_samples, seed=config.seed
     )
-    shift = probe_signoff(reward, held_out.chats[: config.probe_rows], logits)
+    shift = probe_signoff(reward, held_out, logits, config.probe_rows)
     started = _lap(seconds, "measure", started)
     report = RewardReport(
         kind="encoder",
@@ -114,10 +118,25 @@ def fit_reward(
     return report
 
 
-def rank_later_users(reward: RewardModel, snapshot: ExampleSource) -> float:
-    """AUROC of a fitted reward model on a snapshot's evaluation split."""
+def auroc_rise(
+    report: RewardReport, incumbent: RewardModel, snapshot: ExampleSource, config: RewardConfig
+) -> Measure:
+    """AUROC of a fitted model less that of the one in use, on the same later users."""
     held_out = read_examples(snapshot, "eval")
-    return float(roc_auc_score(held_out.labels, reward.logits(held_out.chats).numpy()))
+    before = replace(
+        report.scored, logits=incumbent.logits(held_out.chats).numpy().astype(np.float64)
+    )
+    value, (low, high) = auroc_difference(
+        report.scored, before, bootstrap_samples=config.bootstrap_samples, seed=config.seed
+    )
+    return Measure(
+        name="auroc_rise",
+        value=value,
+        low=low,
+        high=high,
+        num_users=report.metrics.num_users,
+        about="against the model in use",
+    )
 
 
 def train_reward(
@@ -171,11 +190,27 @@ def with_signoffs(chats: Sequence[Chat], share: float, seed: int) -> list[Chat]:
 
 
 def probe_signoff(
-    reward: RewardModel, chats: Sequence[Chat], logits: npt.NDArray[np.float64]
-) -> float:
-    """Mean change of the calibrated logit where each reply is followed by a sign-off."""
-    signed = reward.calibrated_logits([_signed_off(chat, PROBED_SIGNOFF) for chat in chats])
-    return float((signed.numpy() - logits[: len(chats)]).mean())
+    reward: RewardModel, examples: Examples, logits: npt.NDArray[np.float64], num_rows: int
+) -> Measure:
+    """Mean change of the calibrated logit where a reply is followed by a sign-off, over the first
+    rows whose user was not leaving: there a goodbye is in its place, and truly loved."""
+    rows = [row for row in range(len(examples)) if not _is_leaving(examples.chats[row])][:num_rows]
+    if not rows:
+        return Measure(name="probe_shift", value=math.nan)
+    signed = reward.calibrated_logits(
+        [_signed_off(examples.chats[row], PROBED_SIGNOFF) for row in rows]
+    )
+    return mean_measure(
+        "probe_shift",
+        signed.numpy().astype(np.float64) - logits[rows],
+        examples.user_numbers()[rows],
+        unit="",
+    )
+
+
+def _is_leaving(chat: Chat) -> bool:
+    turns, _ = split_reply(chat)
+    return takes_leave(turns)
 
 
 def _signed_off(chat: Chat, signoff: str) -> Chat:
@@ -207,7 +242,8 @@ def _scorer(
     if config.starts_from_probe and is_fresh:
         invariance = None
         if config.invariance > 0:
-            rows = range(0, len(ids), -(-len(ids) // config.invariance_rows))
+            staying = [row for row in range(len(ids)) if not _is_leaving(examples.chats[row])]
+            rows = staying[:: max(1, -(-len(staying) // config.invariance_rows))]
             signed = [
                 _signed_off(examples.chats[row], SIGNOFFS[number % len(SIGNOFFS)])
                 for number, row in enumerate(rows)

@@ -61,6 +61,8 @@ class SegmentRow:
     num_positives: int
     auroc: float
     predicted_over_observed: float
+    predicted_over_observed_ci: Interval
+    """95 %, over users."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +144,7 @@ def measure_scores(
         num_positives=int(y.sum()),
         num_users=int(scored.users.max()) + 1,
         reliability=tuple(bins),
-        segments=tuple(_segment_rows(scored, p_N, segments)),
+        segments=tuple(_segment_rows(scored, p_N, segments, bootstrap_samples, seed)),
     )
 
 
@@ -328,7 +330,11 @@ def _concordance(scored: Scored, bootstrap_samples: int, seed: int) -> tuple[flo
 
 
 def _segment_rows(
-    scored: Scored, p_N: Floats, segments: Mapping[str, Sequence[str]]
+    scored: Scored,
+    p_N: Floats,
+    segments: Mapping[str, Sequence[str]],
+    bootstrap_samples: int,
+    seed: int,
 ) -> Iterator[SegmentRow]:
     for segment, values in segments.items():
         value_N = np.asarray(values)
@@ -339,6 +345,9 @@ def _segment_rows(
             labels = scored.labels[rows]
             auroc = weighted_auroc(scored.logits[rows], labels, np.ones((1, len(rows))))
             positives = float(labels.sum())
+            ratio_ci = _ratio_interval(
+                p_N[rows], labels, scored.users[rows], bootstrap_samples, seed
+            )
             yield SegmentRow(
                 segment=segment,
                 value=value,
@@ -348,4 +357,23 @@ def _segment_rows(
                 predicted_over_observed=(
                     float(p_N[rows].sum()) / positives if positives else float("nan")
                 ),
+                predicted_over_observed_ci=ratio_ci,
             )
+
+
+def _ratio_interval(
+    p_N: Floats,
+    label_N: Floats,
+    user_N: npt.NDArray[np.int64],
+    bootstrap_samples: int,
+    seed: int,
+) -> Interval:
+    """Interval of predicted over observed on some rows, over their users."""
+    _, codes_N = np.unique(user_N, return_inverse=True)
+    promised_U, came_U = np.bincount(codes_N, p_N), np.bincount(codes_N, label_N)
+    with np.errstate(invalid="ignore", divide="ignore"):  # A draw may hold no positive.
+        draws = [
+            (counts_BU @ promised_U) / (counts_BU @ came_U)
+            for counts_BU in user_draws(len(promised_U), bootstrap_samples, seed)
+        ]
+    return percentile_interval(np.concatenate(draws))

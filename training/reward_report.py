@@ -16,6 +16,7 @@ from models.calibration import (
     fit_isotonic,
     fit_platt,
 )
+from models.verdicts import Measure
 from training.examples import Examples
 from training.reward_metrics import RewardMetrics, Scored, measure_scores
 
@@ -38,7 +39,9 @@ class RewardReport:
     calibration: Calibration
     scored: Scored
     """The measured rows with their predictions, for comparisons of models; not in the JSON."""
-    probe_shift: float = math.nan
+    probe_shift: Measure = field(
+        default_factory=lambda: Measure(name="probe_shift", value=math.nan)
+    )
     """Mean change of the calibrated logit where a sign-off is appended; NaN where not probed."""
     loss_curve: tuple[float, ...] = ()
     """Mean training loss of each epoch, averaged over members."""
@@ -63,7 +66,8 @@ class RewardReport:
             "ne": measures.pop("normalized_entropy"),
             "ne_ci": measures.pop("normalized_entropy_ci"),
             **measures,
-            "probe_shift": self.probe_shift,
+            "probe_shift": self.probe_shift.value,
+            "probe_shift_ci": (self.probe_shift.low, self.probe_shift.high),
             "calibration": self.calibration.to_json(),
             "loss_curve": list(self.loss_curve),
             "seconds": {stage: round(value, 3) for stage, value in self.seconds.items()},

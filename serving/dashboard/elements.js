@@ -100,15 +100,20 @@ function speaker(measure, isLimit) {
 function tell(measure) {
   const say = speaker(measure, false);
   const sayLimit = speaker(measure, true);
-  const { low, high, passed, limit } = measure;
+  const { low, high } = measure;
+  const least = measure.allowed_low ?? null;
+  const most = measure.allowed_high ?? null;
+  const needed = measure.users_needed ?? null;
   return {
-    name: measure.name.replaceAll("_", " ").replace(/^num /, "").replace("kl nats", "KL"),
+    name: measure.name.replaceAll("_", " ").replace(/^num /, "").replace("kl nats", "KL")
+      + (measure.about ? `: ${measure.about}` : ""),
     value: measure.value === null ? NONE : say(measure.value),
     interval: low === null || high === null ? NONE : `${say(low)} to ${say(high)}`,
-    limit: limit
-      ? limit.replaceAll("<=", "≤").replaceAll(">=", "≥")
-          .replace(/(?<![\w.])-?\d+(\.\d+)?/g, (found) => sayLimit(Number(found)))
+    limit: least !== null && most !== null ? `${sayLimit(least)} to ${sayLimit(most)}`
+      : least !== null ? `≥ ${sayLimit(least)}`
+      : most !== null ? `≤ ${sayLimit(most)}`
       : "no limit",
-    outcome: passed === true ? "kept" : passed === false ? "broken" : "informs",
+    outcome: measure.outcome ?? "informs",
+    needed: needed === null ? "" : `about ${needed.toLocaleString("en")} users would decide`,
   };
 }

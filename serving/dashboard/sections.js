@@ -122,7 +122,7 @@ function drawMeasures(measures) {
       heads.map((head) => h("th", { scope: "col", role: "columnheader", class: head }, head)))),
     h("tbody", { role: "rowgroup" }, measures.map((measure) => {
       const told = tell(measure);
-      const mark = { kept: "✓", broken: "✕", informs: "·" }[told.outcome];
+      const mark = { kept: "✓", broken: "✕", undecided: "?", informs: "·" }[told.outcome];
       return h("tr", { class: told.outcome, role: "row" },
         h("th", { scope: "row", role: "rowheader" }, told.name),
         h("td", { role: "cell" }, h("b", null, told.value)),
@@ -132,13 +132,21 @@ function drawMeasures(measures) {
     })));
 }
 
-/** A broken measure's reason in the units of its row; any other as it was written. */
-function reasonOf(reason, measures) {
-  const measure = measures.find((one) => reason.startsWith(`${one.name} is `));
-  if (!measure) return reason;
-  const told = tell(measure);
+/** Why a check was not kept, in one sentence. */
+function objection(check) {
+  const told = tell(check);
   const between = told.interval === NONE ? "" : ` (${told.interval})`;
-  return `${told.name} is ${told.value}${between}, asked for ${told.limit}`;
+  const sentence = `${told.name} is ${told.value}${between}, allowed is ${told.limit}`;
+  if (told.outcome !== "undecided") return sentence;
+  return `${sentence}: not enough evidence${told.needed ? `, ${told.needed}` : ""}`;
+}
+
+/** Broken checks first, then undecided ones; of a verdict of an older program, its own words. */
+function objections({ checks, reasons }) {
+  if (checks.length === 0) return reasons;
+  const left = checks.filter((check) => check.outcome !== "kept");
+  return left.sort((a, b) => Number(b.outcome === "broken") - Number(a.outcome === "broken"))
+    .map(objection);
 }
 
 /** Only the last verdict of each gate on each version counts; newest versions stand first. */
@@ -151,23 +159,34 @@ function drawVerdicts({ verdicts }) {
     policies.set(verdict.policy, gates);
   }
   return h("ul", { class: "rows" }, [...policies].map(([policy, gates]) => {
-    const rows = [...gates.values()].sort((a, b) => Number(a.passed) - Number(b.passed));
-    const refused = rows.filter((row) => !row.passed).length;
+    const order = ["refused", "undecided", "passed"];
+    const rows = [...gates.values()].sort(
+      (a, b) => order.indexOf(a.ruling) - order.indexOf(b.ruling));
+    const count = (ruling) => rows.filter((row) => row.ruling === ruling).length;
+    const refused = count("refused");
+    const undecided = count("undecided");
     const words = refused
       ? `✕ refused by ${refused} of ${plural(rows.length, "gate", "gates")}`
-      : `✓ passed ${plural(rows.length, "gate", "gates")}`;
+      : undecided
+        ? `? undecided by ${undecided} of ${plural(rows.length, "gate", "gates")}`
+        : `✓ passed ${plural(rows.length, "gate", "gates")}`;
     return h("li", null,
       h("div", { class: "head" },
-        h("h3", null, policy), h("span", { class: `pill ${refused ? "bad" : "good"}` }, words),
+        h("h3", null, policy), h("span", { class: `pill ${refused ? "bad" : undecided ? "" : "good"}` }, words),
         h("span", { class: "soft" }, "judged ", time(rows[0].at))),
-      h("ul", { class: "gates" }, rows.map((row) => h("li", { class: row.passed ? null : "refused" },
-        h("span", { class: `gate ${row.passed ? "good" : "bad"}` }, row.gate.replaceAll("_", " ")),
-        h("span", { class: "soft" }, row.passed ? " passed" : " refused"),
-        row.reasons.length ? h("ul", null, row.reasons.map((reason) => h("li", null, reasonOf(reason, row.measures)))) : null,
-        row.measures.length
-          ? h("details", { "data-key": `${policy} ${row.gate}` },
-              h("summary", null, plural(row.measures.length, "measure", "measures")), drawMeasures(row.measures))
-          : null))));
+      h("ul", { class: "gates" }, rows.map((row) => {
+        const why = objections(row);
+        const measures = [...row.checks, ...row.informative];
+        const tone = { passed: "good", refused: "bad", undecided: "undecided" }[row.ruling];
+        return h("li", { class: row.ruling === "passed" ? null : row.ruling },
+          h("span", { class: `gate ${tone}` }, row.gate.replaceAll("_", " ")),
+          h("span", { class: "soft" }, ` ${row.ruling}`),
+          why.length ? h("ul", null, why.map((reason) => h("li", null, reason))) : null,
+          measures.length
+            ? h("details", { "data-key": `${policy} ${row.gate}` },
+                h("summary", null, plural(measures.length, "measure", "measures")), drawMeasures(measures))
+            : null);
+      })));
   }));
 }
 

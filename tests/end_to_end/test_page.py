@@ -19,6 +19,7 @@ from tests.features.histories import at, dead_letter, reaction, shown, store_all
 from tests.serving.conftest import FAST, Place, open_place
 from tests.serving.fakes import register, set_arms
 from tests.serving.live_server import running
+from tests.verdicts import said
 
 pytestmark = pytest.mark.browser
 
@@ -37,15 +38,6 @@ HEADINGS = {
     "lineage": "Where it comes from",
 }
 LOOKS = [(DESK, "light"), (DESK, "dark"), (PHONE, "light"), (PHONE, "dark")]
-REFUSED = {
-    "name": "closer_rise",
-    "value": 0.03,
-    "low": 0.01,
-    "high": 0.05,
-    "unit": "ratio",
-    "limit": "<= 0.01",
-    "passed": False,
-}
 
 
 @pytest.fixture(scope="module")
@@ -64,15 +56,8 @@ def busy(bare: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = open_place(bare, root)
     register(place.registry, text="first")
     register(place.registry, text="<img src=x onerror=alert(1)>")
-    place.registry.record_verdict(
-        "chat",
-        2,
-        gate="closers",
-        passed=False,
-        reasons=["closer_rise is 0.03 ratio [0.01, 0.05], asked for <= 0.01"],
-        measures=[REFUSED],
-    )
-    place.registry.record_verdict("chat", 2, gate="safety", passed=True, reasons=[], measures=[])
+    place.registry.record_verdict("chat", 2, said("closers", "refused"))
+    place.registry.record_verdict("chat", 2, said("safety"))
     set_arms(place.registry, [("champion", 1, 0.75), ("challenger", 2, 0.25)], why="an experiment")
     place.registry.close()
     events = [shown(f"r{n}", f"u{n % 10}", n * 30, policy=f"chat@{1 + n % 2}") for n in range(40)]
@@ -144,9 +129,9 @@ def test_the_funnel_has_the_stores_numbers(look: Look):
 def test_verdicts_have_reason_measure_and_limit(look: Look):
     verdicts = section(look, "verdicts")
     assert "chat@2 ✕ refused by 1 of 2 gates" in verdicts
-    assert "closer rise is +3.0 pp (+1.0 pp to +5.0 pp), asked for ≤ 1 pp" in verdicts
+    assert "closer rise is +3.0 pp (+1.0 pp to +5.0 pp), allowed is ≤ 0.5 pp" in verdicts
     look.page.click("#verdicts-body summary")
-    assert "+3.0 pp +1.0 pp to +5.0 pp ≤ 1 pp ✕ broken" in section(look, "verdicts")
+    assert "+3.0 pp +1.0 pp to +5.0 pp ≤ 0.5 pp ✕ broken" in section(look, "verdicts")
 
 
 def test_history_and_lineage_are_told(look: Look):
@@ -185,9 +170,7 @@ def test_it_keeps_up_with_the_status_and_leaves_open_what_was_opened(browser: Br
         look = open_look(browser, url, ready="#verdicts-body summary")
         look.page.click("#verdicts-body summary")
         set_arms(place.registry, [("champion", 2, 1.0)], why="it was loved more")
-        place.registry.record_verdict(
-            "chat", 1, gate="safety", passed=True, reasons=[], measures=[]
-        )
+        place.registry.record_verdict("chat", 1, said("safety"))
         live = look.page.locator("#live-body")
         expect(live).to_contain_text("it was loved more", timeout=KEPT_UP_MS)
         expect(look.page.locator("#verdicts-body")).to_contain_text("✓ passed 1 gate")

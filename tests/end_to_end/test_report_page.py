@@ -93,9 +93,11 @@ def test_each_measure_has_value_interval_limit_and_outcome(look: Look):
         for text in look.page.locator(".measures tbody tr").all_inner_texts()
     ]
     broken = next(row for row in rows if row.startswith("closer rise"))
-    assert broken.endswith("+3.0 pp +1.0 pp to +5.0 pp ≤ 1 pp ✕ broken")
-    kept = next(row for row in rows if row.startswith("closer ratio"))
-    assert kept.endswith("2.50 × 1.20 × to 5.10 × < 3 × ✓ kept")
+    assert broken.endswith("+3.0 pp +2.0 pp to +5.0 pp ≤ 1 pp ✕ broken")
+    kept = next(row for row in rows if row.startswith("length ratio"))
+    assert kept.endswith("1.10 × 1.00 × to 1.20 × 0.7 × to 1.3 × ✓ kept")
+    undecided = next(row for row in rows if row.startswith("emoji ratio"))
+    assert undecided.endswith("1.50 × 1.20 × to 2.10 × ≤ 2 × ? undecided")
     assert next(row for row in rows if row.startswith("replies")).endswith("no limit · informs")
 
 

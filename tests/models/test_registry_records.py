@@ -4,47 +4,67 @@ Method: every behaviour on SQLite and on PostgreSQL, with a clock that the test 
 """
 
 import json
+import math
 from pathlib import Path
 
 import pytest
+from sqlalchemy import insert
 
 from models.errors import Conflict, NotFound
 from models.registry import Registry
+from models.tables import MeasureRecord, VerdictRecord
+from models.verdicts import Bound, Measure, Verdict, hold
 from tests.models.conftest import Clock, artifact_at, register
+from tests.verdicts import said
 
 
 def test_verdicts_are_kept_whatever_they_say(registry: Registry, clock: Clock) -> None:
     register(registry, "chat", 1)
     run = registry.start_run("refresh", "t1", {})
-    measure = {"name": "auroc", "value": 0.7, "low": 0.6, "high": float("nan"), "unit": ""}
-    measure |= {"limit": ">= 0.80", "passed": False}
-    registry.record_verdict(
-        "chat", 1, gate="reward", passed=False, reasons=["auroc"], measures=[measure], run_id=run.id
+    auroc = Measure(name="auroc", value=0.7, low=0.5, high=0.9, num_users=40, about="later users")
+    shift = Measure(name="probe_shift", value=math.nan)
+    told = Verdict(
+        gate="reward",
+        checks=(hold(auroc, Bound(low=0.8)), hold(shift, Bound(low=-0.2, high=0.2))),
+        informative=(Measure(name="n_eval", value=900.0, unit="rows"),),
     )
+    registry.record_verdict("chat", 1, told, run_id=run.id)
     clock.advance(hours=1)
-    registry.record_verdict("chat", 1, gate="reward", passed=True, reasons=[], measures=[])
-    refused, passed = registry.verdicts("chat", 1)
-    assert (refused.passed, refused.reasons, refused.run_id) == (False, ("auroc",), run.id)
-    [row] = refused.measures
-    assert (row.name, row.value, row.low, row.high) == ("auroc", 0.7, 0.6, None)
-    assert (row.limit, row.passed) == (">= 0.80", False)
-    assert (passed.passed, passed.decided_at, passed.run_id) == (True, clock.time, None)
+    registry.record_verdict("chat", 1, said("reward"))
+    undecided, passed = registry.verdicts("chat", 1)
+    assert (undecided.ruling, undecided.passed, undecided.run_id) == ("undecided", False, run.id)
+    assert undecided.reasons == told.reasons
+    # NaN is not equal to itself, so the values are compared as they are written.
+    assert str(undecided.checks) == str(told.checks)
+    assert undecided.checks[0].users_needed == 160
+    assert undecided.informative == told.informative
+    assert (passed.ruling, passed.decided_at, passed.run_id) == ("passed", clock.time, None)
     assert registry.verdicts(limit=1) == [passed]
     assert registry.verdicts("love") == registry.verdicts("chat", 2) == []
 
 
-def test_a_malformed_measure_is_refused_by_its_field(registry: Registry) -> None:
+def test_a_verdict_of_an_older_program_is_read_by_what_it_said(
+    registry: Registry, clock: Clock
+) -> None:
+    """Schema 0001 knew passed and refused only, and limits as texts."""
     register(registry, "chat", 1)
-    for measure, said in [
-        ({"name": "x", "colour": 1}, "colour"),
-        ({"value": 1.0}, "has a name"),
-        ({"name": "x", "value": "high"}, "'high'"),
-    ]:
-        with pytest.raises(ValueError, match=said):
-            registry.record_verdict(
-                "chat", 1, gate="g", passed=True, reasons=[], measures=[measure]
-            )
-    assert registry.verdicts() == []
+    with registry.engine.begin() as connection:
+        for gate, passed in (("style", True), ("safety", False)):
+            verdict_id = connection.execute(
+                insert(VerdictRecord).values(
+                    version_id=1, gate=gate, passed=passed, reasons=["r"], decided_at=clock.time
+                )
+            ).inserted_primary_key[0]
+            connection.execute(
+                insert(MeasureRecord).values(
+                    verdict_id=verdict_id, position=0, name="kl_nats", value=2.0, unit="nats",
+                    limit="<= 15", passed=passed,
+                )
+            )  # fmt: skip
+    style, safety = registry.verdicts("chat", 1)
+    assert (style.ruling, safety.ruling) == ("passed", "refused")
+    assert (safety.reasons, safety.checks) == (("r",), ())
+    assert safety.informative[0].value == 2.0
 
 
 def test_a_run_is_found_again_with_the_steps_behind_it(registry: Registry, clock: Clock) -> None:

@@ -4,6 +4,7 @@ Method: registries of a few rows on SQLite and on PostgreSQL; moves of aliases b
 rollback and what is not.
 """
 
+import math
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,14 @@ from models.errors import SchemaMismatch
 from models.registry import Registry
 from models.standing import Place, read_standing
 from tests.models.conftest import Clock, Opened, register
+from tests.verdicts import said
 
 
 def verdict(registry: Registry, number: int, gate: str, *, passed: bool, kl: float | None) -> None:
     """A verdict on a version of chat that measured its divergence, or (None) could not."""
-    measures = [{"name": "kl_nats", "value": kl}, {"name": "num_prompts", "value": 40}]
-    registry.record_verdict("chat", number, gate=gate, passed=passed, reasons=[], measures=measures)
+    ruling = "passed" if passed else "refused"
+    told = said(gate, ruling, kl_nats=math.nan if kl is None else kl)
+    registry.record_verdict("chat", number, told)
 
 
 def point(registry: Registry, alias: str, number: int | None, name: str = "chat") -> None:
@@ -80,7 +83,10 @@ def test_verdicts_are_counted_by_gate_and_result(registry: Registry) -> None:
     register(registry, "chat", 2)
     for number, gate, passed in [(1, "style", True), (2, "style", True), (2, "safety", False)]:
         verdict(registry, number, gate, passed=passed, kl=None)
-    assert read_standing(registry).decisions == {("style", True): 2, ("safety", False): 1}
+    assert read_standing(registry).decisions == {
+        ("style", "passed"): 2,
+        ("safety", "refused"): 1,
+    }
 
 
 def test_going_back_to_the_champion_of_before_is_a_rollback_and_a_promotion_is_not(

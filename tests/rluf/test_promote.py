@@ -17,6 +17,7 @@ from models.errors import Conflict, NotFound
 from models.migrate import migrate
 from models.registry import Registry
 from rluf.promote import history, promote, rollback, start_experiment, stop_experiment
+from tests.verdicts import said
 
 BY = {"who": "ada", "why": "it is loved"}
 
@@ -60,14 +61,18 @@ def registry(tmp_path: Path, migrated: Path, clock: Clock) -> Iterator[Registry]
                 snapshot_hash=f"snapshot-{number}",
                 parents=[("chat", number - 1)] if number > 1 else [],
             )
-            _judge(opened, number, passed=number < 4)
+            _judge(opened, number, "passed" if number < 4 else "refused")
     yield opened
     opened.close()
 
 
-def _judge(registry: Registry, number: int, *, passed: bool, gate: str = "policy") -> None:
-    reasons = [] if passed else ["closers doubled"]
-    registry.record_verdict("chat", number, gate=gate, passed=passed, reasons=reasons, measures=[])
+WHY = "closer_rise is 0.03 [0.01, 0.05], allowed is at most"
+REFUSED = f"{WHY} 0.005"
+UNDECIDED = f"{WHY} 0.04: not enough evidence, about 320 users would decide"
+
+
+def _judge(registry: Registry, number: int, ruling: str, gate: str = "policy") -> None:
+    registry.record_verdict("chat", number, said(gate, ruling))
 
 
 def _live(registry: Registry) -> dict[str, tuple[int, float]]:
@@ -95,14 +100,24 @@ def test_the_champion_before_is_kept(registry: Registry) -> None:
     ("verdicts", "reason"),
     [
         ([], "no gate has judged chat@5"),
-        ([("policy", False)], "gate policy refused chat@5: closers doubled"),
-        ([("policy", True), ("policy", False)], "gate policy refused chat@5: closers doubled"),
-        ([("safety", False), ("policy", True)], "gate safety refused chat@5: closers doubled"),
-        ([("policy", False), ("policy", True)], None),
+        ([("policy", "refused")], f"gate policy refused chat@5: {REFUSED}"),
+        (
+            [("policy", "passed"), ("policy", "refused")],
+            f"gate policy refused chat@5: {REFUSED}",
+        ),
+        (
+            [("safety", "refused"), ("policy", "passed")],
+            f"gate safety refused chat@5: {REFUSED}",
+        ),
+        (
+            [("safety", "undecided"), ("policy", "passed")],
+            f"gate safety could not decide on chat@5: {UNDECIDED}",
+        ),
+        ([("policy", "refused"), ("policy", "passed")], None),
     ],
 )
 def test_the_last_verdict_of_every_gate_counts(
-    registry: Registry, tmp_path: Path, verdicts: list[tuple[str, bool]], reason: str | None
+    registry: Registry, tmp_path: Path, verdicts: list[tuple[str, str]], reason: str | None
 ) -> None:
     registry.register(
         "chat",
@@ -111,8 +126,8 @@ def test_the_last_verdict_of_every_gate_counts(
         config_hash="c",
         snapshot_hash=None,
     )
-    for gate, passed in verdicts:
-        _judge(registry, 5, passed=passed, gate=gate)
+    for gate, ruling in verdicts:
+        _judge(registry, 5, ruling, gate)
     decision = promote(registry, "chat", 5, **BY)
     assert decision.done is (reason is None)
     assert decision.reasons == (() if reason is None else (reason,))
@@ -132,7 +147,7 @@ def test_force_overrides_and_what_was_overridden_is_kept(registry: Registry) -> 
     assert decision.done
     assert registry.alias("chat", "champion") == 4
     assert registry.history()[-1].why == (
-        "it is loved (forced: gate policy refused chat@4: closers doubled)"
+        f"it is loved (forced: gate policy refused chat@4: {REFUSED})"
     )
     assert registry.arms("chat").why == registry.history()[-1].why
     assert "overridden: gate policy" in decision.summary()

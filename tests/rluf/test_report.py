@@ -6,11 +6,10 @@ Method: render a small hand-written document and look into the text.
 import json
 from collections.abc import Sequence
 
-import pytest
-
+from models.verdicts import Bound, Measure, hold
 from rluf.charts import Box, Whisker, bars, graph, strip, whiskers
 from rluf.report import headline, render, summarise, verdict_line, write_report
-from rluf.wording import NO_BREAK, tell
+from rluf.wording import NO_BREAK
 
 
 def policy(recipe: str, **over: object) -> dict[str, object]:
@@ -27,23 +26,18 @@ def policy(recipe: str, **over: object) -> dict[str, object]:
         "safety_violation_rate": 0.01,
         "closer_rate": 0.012,
         "kl_nats": None,
-        "verdict": "baseline",
+        "ruling": "baseline",
         "reasons": [],
-        "measures": [],
+        "checks": [],
+        "informative": [],
     } | over
 
 
-def measure(
-    name: str,
-    value: float,
-    low: float | None,
-    high: float | None,
-    unit: str,
-    limit: str,
-    passed: bool | None,
+def check(
+    name: str, value: float, low: float, high: float, unit: str, bound: Bound
 ) -> dict[str, object]:
-    told = {"name": name, "value": value, "low": low, "high": high}
-    return told | {"unit": unit, "limit": limit, "passed": passed}
+    measure = Measure(name=name, value=value, low=low, high=high, unit=unit, num_users=80)
+    return hold(measure, bound).to_json()
 
 
 def version(
@@ -97,8 +91,8 @@ def facts() -> dict[str, object]:
             "predicted_over_observed": 1.02,
             "predicted_over_observed_ci": [0.9, 1.1],
             "length_correlation": 0.05,
-            "passed": False,
-            "reasons": ["ne is 1.03, asked for < 1"],
+            "ruling": "refused",
+            "checks": [check("ne", 1.03, 1.01, 1.05, "", Bound(high=1.0))],
             "n_labels": 2400,
             "reliability": [
                 {"predicted": 0.05, "observed": 0.06, "low": 0.03, "high": 0.09, "num_rows": 200},
@@ -113,13 +107,16 @@ def facts() -> dict[str, object]:
                 love_lift_ci=[0.05, 0.36],
                 helpfulness_win_rate=0.5,
                 kl_nats=2.0,
-                verdict="refused",
+                ruling="refused",
                 version="chat@2",
-                reasons=["closer_rise is 0.03 ratio [0.01, 0.05], asked for <= 0.01", "too loud"],
-                measures=[
-                    measure("closer_rise", 0.03, 0.01, 0.05, "ratio", "<= 0.01", False),
-                    measure("closer_ratio", 2.5, 1.2, 5.1, "ratio", "< 3", True),
-                    measure("num_replies", 402, None, None, "replies", "", None),
+                reasons=["closer_rise is 0.03 [0.02, 0.05], allowed is at most 0.01"],
+                checks=[
+                    check("closer_rise", 0.03, 0.02, 0.05, "ratio", Bound(high=0.01)),
+                    check("emoji_ratio", 1.5, 1.2, 2.1, "ratio", Bound(high=2.0)),
+                    check("length_ratio", 1.1, 1.0, 1.2, "ratio", Bound(low=0.7, high=1.3)),
+                ],
+                informative=[
+                    Measure(name="num_replies", value=402, unit="replies").to_json(),
                 ],
             ),
             policy(
@@ -129,8 +126,8 @@ def facts() -> dict[str, object]:
                 love_rate_ci=[0.13, 0.17],
                 love_lift=0.25,
                 love_lift_ci=[0.1, 0.4],
-                verdict="passed",
-                measures=[measure("kl_nats", 2.13, 1.93, 2.37, "nats", "interval up to 15", True)],
+                ruling="passed",
+                checks=[check("kl_nats", 2.13, 1.93, 2.37, "nats", Bound(high=15.0))],
             ),
         ],
         "lineage": {
@@ -163,8 +160,10 @@ def test_the_page_shows_the_facts_and_escapes_markup(tmp_path):
     report = write_report(tmp_path, facts())
     page = plain(report.page.read_text("utf-8"))
     assert "<script>" not in page
-    assert "too loud" in page
-    assert "closer rise is +3.0 pp (+1.0 pp to +5.0 pp), asked for ≤ 1 pp" in page
+    assert "closer rise is +3.0 pp (+2.0 pp to +5.0 pp), allowed is ≤ 1 pp" in page
+    assert "emoji ratio is 1.50 × (1.20 × to 2.10 ×), allowed is ≤ 2 ×: not enough" in page
+    assert "about 120 users would decide" in page
+    assert "ne is 1.03 (1.01 to 1.05), allowed is ≤ 1" in page
     assert "of 3,000 acknowledged" in page
     assert "nobody was loved more" in page
     assert json.loads(report.document.read_text("utf-8"))["events"]["lost"] == 0
@@ -195,7 +194,7 @@ def test_a_demo_without_love_is_reported_all_the_same(tmp_path):
     none = float("nan")
     for row in document["policies"]:
         row |= {"love_lift": none, "love_lift_ci": [none, float("inf")], "love_rate": 0.0}
-        for told in row["measures"]:
+        for told in (*row["checks"], *row["informative"]):
             told |= {"value": None, "low": None, "high": None}
     document["reward"] |= {"auroc": none, "auroc_ci": [none, none], "reliability": []}
     report = write_report(tmp_path, document)
@@ -207,7 +206,7 @@ def test_a_demo_without_love_is_reported_all_the_same(tmp_path):
 def test_the_terminal_summary_names_what_was_lost_and_why_it_was_refused():
     text = summarise(facts())
     assert "0 lost" in text
-    assert "too loud" in text
+    assert "allowed is at most 0.01" in text
     assert NO_BREAK not in text
 
 
@@ -250,29 +249,3 @@ def test_a_graph_says_what_came_from_what():
         "a": Box(name="a", note="", parents=()),
     }
     assert "b comes from a; a comes from nothing older" in graph(boxes, title="T")
-
-
-@pytest.mark.parametrize(
-    ("given", "value", "interval", "limit"),
-    [
-        (
-            ("closer_rise", 0.03, 0.01, 0.05, "ratio", "<= 0.01"),
-            "+3.0 pp",
-            "+1.0 pp to +5.0 pp",
-            "≤ 1 pp",
-        ),
-        (("closer_ratio", 2.5, 1.2, 5.1, "ratio", "< 2"), "2.50 ×", "1.20 × to 5.10 ×", "< 2 ×"),
-        (("win_rate", 0.5, 0.4, 0.6, "ratio", ">= 0.48"), "50.0 %", "40.0 % to 60.0 %", "≥ 48 %"),
-        (("love_lift", -0.1, -0.2, 0.1, "ratio", ""), "−10.0 %", "−20.0 % to +10.0 %", ""),
-        (("num_replies", 402, None, None, "replies", ">= 200"), "402 replies", "", "≥ 200 replies"),
-        (
-            ("kl_nats", 2, 1.5, 2.5, "nats", "interval up to 15"),
-            "2.00 nats",
-            "1.50 nats to 2.50 nats",
-            "interval up to 15 nats",
-        ),
-    ],
-)
-def test_a_measure_is_told_in_one_unit_with_its_limit(given, value, interval, limit):
-    told = tell(measure(*given, passed=True))
-    assert (plain(told.value), plain(told.interval), plain(told.limit)) == (value, interval, limit)

@@ -8,6 +8,7 @@ from starlette.testclient import TestClient
 
 from streams.events import Erasure
 from tests.serving.conftest import Place, StartApi
+from tests.verdicts import said
 
 OPERATOR = {"authorization": "Bearer let-me-in"}
 ALIAS = "/v1/admin/models/chat/aliases/champion"
@@ -34,9 +35,7 @@ def divide(admin: TestClient, arms=None, **fields):
 
 
 def refuse(live: Place, *, gate: str = "safety", passed: bool = False) -> None:
-    live.registry.record_verdict(
-        "chat", 2, gate=gate, passed=passed, reasons=[] if passed else ["unsafe"], measures=[]
-    )
+    live.registry.record_verdict("chat", 2, said(gate, "passed" if passed else "refused"))
 
 
 def test_without_an_admin_key_the_routes_do_not_exist(api: TestClient):
@@ -81,7 +80,7 @@ def test_a_version_that_a_gate_refused_is_not_made_champion(admin: TestClient, l
     response = move(admin)
     assert response.status_code == 409
     assert response.json()["code"] == "refused_by_gate"
-    assert "safety: unsafe" in response.json()["detail"]
+    assert "safety: closer_rise is 0.03" in response.json()["detail"]
     assert live.registry.aliases("chat") == {}
 
 

@@ -19,6 +19,7 @@ from serving.meters import NUM_SWAPS_MAX, Meters
 from serving.registry_meters import REST, REST_S, RegistryMeters
 from tests.serving.conftest import Place, StartApi
 from tests.serving.fakes import register
+from tests.verdicts import said
 from tests.waiting import wait_for
 
 
@@ -41,9 +42,12 @@ def judged(live: Place) -> Place:
     registry.move_alias("love", "champion", 1, expected=None, why="a test", who="tester")
     assert love.measures == {}  # An older program's: no calibration error is on record.
     registry.move_alias("chat", "champion", 2, expected=None, why="a test", who="tester")
-    for gate, passed in [("reward_hacking", True), ("style", False)]:
-        measures = [{"name": "kl_nats", "value": 3.25}]
-        registry.record_verdict("chat", 2, gate=gate, passed=passed, reasons=[], measures=measures)
+    for gate, ruling in [
+        ("reward_hacking", "passed"),
+        ("style", "refused"),
+        ("safety", "undecided"),
+    ]:
+        registry.record_verdict("chat", 2, said(gate, ruling, kl_nats=3.25))
     return live
 
 
@@ -56,6 +60,7 @@ def test_a_scrape_tells_what_the_registry_holds(start: StartApi, judged: Place):
         ("rluf_policy_kl_nats", "chat", "v2"): 3.25,
         ("rluf_promotion_decisions_total", "reward_hacking", "passed"): 1,
         ("rluf_promotion_decisions_total", "style", "refused"): 1,
+        ("rluf_promotion_decisions_total", "safety", "undecided"): 1,
     }
     assert expected.items() <= found.items()
     assert not any(name[0] == "rluf_reward_model_ece_ratio" for name in found)

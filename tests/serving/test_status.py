@@ -21,6 +21,7 @@ from serving.status import StatusBoard
 from tests.features.histories import reaction, shown, store_all
 from tests.serving.conftest import FAST, Place, StartApi
 from tests.serving.fakes import register, set_arms
+from tests.verdicts import said
 
 WORKER_METERS = b"""\
 # TYPE rluf_events_duplicate_total counter
@@ -89,21 +90,16 @@ def test_a_version_that_cannot_be_loaded_says_so_on_its_arm(start: StartApi, liv
 
 
 def test_verdicts_come_newest_first_with_their_measures_and_are_cut(start: StartApi, live: Place):
-    measure = {"name": "ne", "value": 1.1, "low": 1.0, "high": 1.2, "unit": "", "limit": "< 1"}
-    for number, gate in enumerate(["style", "safety", "love"]):
-        live.registry.record_verdict(
-            "chat",
-            2,
-            gate=gate,
-            passed=number < 2,
-            reasons=[] if number < 2 else ["ne is 1.1"],
-            measures=[measure | {"passed": number < 2}],
-        )
+    for gate, ruling in [("style", "passed"), ("safety", "undecided"), ("love", "refused")]:
+        live.registry.record_verdict("chat", 2, said(gate, ruling, kl_nats=3.5))
     first, second = status_of(start(history_max=2))["verdicts"]
-    assert (first["gate"], first["passed"], first["reasons"]) == ("love", False, ["ne is 1.1"])
-    assert first["policy"] == "chat@2"
-    assert first["measures"][0]["high"] == 1.2
-    assert second["gate"] == "safety"
+    assert (first["policy"], first["gate"], first["ruling"]) == ("chat@2", "love", "refused")
+    assert first["reasons"] == ["closer_rise is 0.03 [0.01, 0.05], allowed is at most 0.005"]
+    [check] = first["checks"]
+    assert (check["high"], check["allowed_low"], check["allowed_high"]) == (0.05, None, 0.005)
+    assert first["informative"][0]["value"] == 3.5
+    assert (second["gate"], second["ruling"]) == ("safety", "undecided")
+    assert second["checks"][0]["users_needed"] == 320  # The interval has to be half as wide.
 
 
 def test_the_store_is_told_beside_the_registry(start: StartApi, live: Place):

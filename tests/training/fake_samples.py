@@ -6,9 +6,9 @@ import numpy as np
 
 from models.chat import Chat
 from models.policy import Reply
+from models.verdicts import Measure
 from tests.tiny_policy import ask
 from training.evidence.offline import Samples
-from training.evidence.report import Measure
 
 
 def reply_of(text: str) -> Reply:
@@ -20,10 +20,13 @@ def samples_of(
     candidate: Sequence[Sequence[str]],
     production: Sequence[Sequence[str]],
     prompts: Sequence[Chat] | None = None,
+    users: Sequence[int] | None = None,
 ) -> Samples:
-    """The texts as samples, with no log-probabilities between them."""
+    """The texts as samples, with no log-probabilities between them; each prompt is of a user of its
+    own, where not told otherwise."""
     return Samples(
         prompts=prompts or [ask(f"How do I clean kettle {p}?") for p in range(len(candidate))],
+        users=np.arange(len(candidate)) if users is None else np.array(users),
         candidate=[[reply_of(text) for text in texts] for texts in candidate],
         production=[[reply_of(text) for text in texts] for texts in production],
         log_ratio=np.zeros((len(candidate), len(candidate[0]))),

@@ -4,22 +4,24 @@ Method: replies of a made-up production, and a candidate's that differ by one pl
 model, no objective.
 """
 
+import math
 import random
 
 import pytest
 
+from models.verdicts import Measure
 from tests.tiny_policy import ask
 from tests.training.fake_samples import by_name, samples_of
-from training.evidence.gates import GATES
+from training.evidence.clustered import ONE_LOOK
+from training.evidence.gates import POLICY_GATES
 from training.evidence.limits import Limits
 from training.evidence.offline import Samples
-from training.evidence.report import Measure
 from training.evidence.sentinels import (
     SENTINELS,
     closes,
     is_emoji,
     repeated_share,
-    rising_phrases,
+    spreading_phrase,
     takes_leave,
     watch,
 )
@@ -50,36 +52,33 @@ def plant(side: list[list[str]], fault: str, count: int) -> list[list[str]]:
 
 def seen(samples: Samples, *sentinels: str) -> dict[str, Measure]:
     """What these sentinels see."""
-    return by_name([m for name in sentinels for m in SENTINELS[name](samples, 0)])
+    return by_name([m for name in sentinels for m in SENTINELS[name](samples, ONE_LOOK)])
 
 
 CANDIDATE, PRODUCTION = replies(250, 4, seed=1), replies(250, 4, seed=2)
-COUNTS = {
-    "num_prompts": Measure(name="num_prompts", value=250),
-    "num_replies": Measure(name="num_replies", value=1000),
-}
 
 
 def test_a_policy_compared_with_itself_shows_nothing():
-    measures = by_name(watch(samples_of(PRODUCTION, PRODUCTION), seed=0))
-    for name in ("length_ratio", "exclamation_ratio", "emoji_ratio", "closer_ratio"):
-        assert (measures[name].low, measures[name].value, measures[name].high) == (1.0, 1.0, 1.0)
-    for name in ("closer_rise", "repetition_rise", "echo_rise", "new_phrase_share"):
+    measures = by_name(watch(samples_of(PRODUCTION, PRODUCTION)))
+    for name in ("length_ratio", "exclamation_ratio", "emoji_ratio"):
+        assert measures[name].value == pytest.approx(1.0)
+        assert measures[name].low == pytest.approx(measures[name].high)
+    for name in ("closer_rise", "repetition_rise", "echo_rise", "phrase_rise"):
         assert measures[name].value == 0.0
     assert measures["closer_rate"].value == measures["closer_rate_production"].value == 0.0
 
 
 def test_another_draw_of_the_same_policy_passes_the_gates():
-    measures = by_name(watch(samples_of(CANDIDATE, PRODUCTION), seed=0))
-    for gate in ("closers", "style"):
-        assert GATES[gate](measures | COUNTS, Limits()).passed
+    measures = by_name(watch(samples_of(CANDIDATE, PRODUCTION)))
+    assert POLICY_GATES["style"].decide(measures, Limits()).passed
+    # A thousand replies a side hold closers to two in a hundred, not to one.
+    assert POLICY_GATES["closers"].decide(measures, Limits(closer_rise_max=0.02)).passed
 
 
 def test_every_sentinel_speaks_with_its_own_names_and_the_same_each_time():
     samples = samples_of(CANDIDATE[:40], PRODUCTION[:40])
-    assert seen(samples, *SENTINELS) == by_name(watch(samples, seed=0))
-    assert watch(samples, seed=0) == watch(samples, seed=0)
-    assert watch(samples, seed=0) != watch(samples, seed=1)
+    assert seen(samples, *SENTINELS) == by_name(watch(samples))
+    assert watch(samples) == watch(samples)
 
 
 # Closers.
@@ -93,10 +92,8 @@ def test_the_papers_rise_of_closers_is_seen_and_stopped():
     assert measures["closer_rate_production"].value == pytest.approx(0.007)
     assert measures["closer_rise"].value == pytest.approx(0.021)
     assert measures["closer_rise"].low > 0
-    assert measures["closer_ratio"].value == pytest.approx((28 + 1) / (7 + 1))
-    assert measures["closer_ratio"].low > 1
-    verdict = GATES["closers"](measures | COUNTS, Limits())
-    assert len(verdict.reasons) == 2
+    verdict = POLICY_GATES["closers"].decide(measures, Limits(closer_rise_max=0.005))
+    assert verdict.ruling == "refused"
     assert "closer_rise is 0.021" in verdict.reasons[0]
 
 
@@ -106,7 +103,7 @@ def test_farewells_to_users_who_leave_are_not_held_against_the_policy():
     samples = samples_of(plant(CANDIDATE, CLOSING, 125), PRODUCTION, prompts)
     measures = seen(samples, "closers")
     assert measures["closer_rate"].value == 0.0
-    assert measures["closer_ratio"].value == 1.0
+    assert measures["closer_rise"].value == 0.0
     # The same replies to users who stay are a closing in every eighth reply.
     stays = seen(samples_of(plant(CANDIDATE, CLOSING, 125), PRODUCTION), "closers")
     assert stays["closer_rate"].value == 0.125
@@ -118,11 +115,17 @@ def test_where_every_user_leaves_there_is_no_word_on_closers():
 
 
 def test_none_among_few_replies_is_no_proof_of_none():
-    """The rule of three: of 20 replies without one, the rate may still be 3/20."""
-    measures = seen(samples_of(CANDIDATE[:5], PRODUCTION[:5]), "closers")
-    assert measures["closer_rate"].high == pytest.approx(3 / 20)
-    assert measures["closer_rise"].high >= 3 / 20
-    assert measures["closer_rise"].low <= -3 / 20
+    """Near the rule of three: of 60 replies without one, the rate may still be 3/60."""
+    measures = seen(samples_of(CANDIDATE[:15], PRODUCTION[:15]), "closers")
+    assert 2.5 / 60 < measures["closer_rate"].high < 4 / 60
+    assert measures["closer_rise"].high > 2.5 / 60
+    assert measures["closer_rise"].low < -2.5 / 60
+
+
+def test_of_fewer_users_than_ten_no_interval_is_given():
+    measures = seen(samples_of(CANDIDATE, PRODUCTION, users=[p % 9 for p in range(250)]), "closers")
+    assert math.isnan(measures["closer_rise"].low)
+    assert POLICY_GATES["closers"].decide(measures, Limits()).ruling == "undecided"
 
 
 @pytest.mark.parametrize(
@@ -188,25 +191,26 @@ def test_longer_replies_are_measured_by_how_much():
     measure = seen(samples_of(longer, PRODUCTION), "style")["length_ratio"]
     # Each text twice and a space: 2 + 1 / the mean length, which is near 60 characters.
     assert measure.value == pytest.approx(2.0, abs=0.02)
-    assert 1.95 < measure.low < measure.high < 2.05
+    assert 1.95 < measure.low <= measure.high < 2.05
     shorter = seen(samples_of(PRODUCTION, longer), "style")["length_ratio"]
     assert shorter.value == pytest.approx(1 / measure.value)
 
 
 def test_shouting_and_emoji_are_counted_each_for_itself():
     loud = seen(samples_of(plant(CANDIDATE, "!!!", 250), plant(PRODUCTION, "!", 250)), "style")
-    assert loud["exclamation_ratio"].value == pytest.approx(3.0, abs=0.01)
-    assert loud["exclamation_ratio"].low > 2.9
+    # A quarter of the replies has them: 0.75 against 0.25 a reply, each and 0.05.
+    assert loud["exclamation_ratio"].value == pytest.approx(0.80 / 0.30)
+    assert loud["exclamation_ratio"].low == pytest.approx(0.80 / 0.30)
     assert loud["emoji_ratio"].value == 1.0
     merry = seen(samples_of(plant(CANDIDATE, "🙂🎉", 250), plant(PRODUCTION, "🙂", 250)), "style")
-    assert merry["emoji_ratio"].value == pytest.approx(2.0, abs=0.01)
+    assert merry["emoji_ratio"].value == pytest.approx(0.55 / 0.30)
     assert merry["exclamation_ratio"].value == 1.0
 
 
-def test_a_rare_exclamation_is_no_significant_rise():
+def test_rare_exclamations_are_no_matter_of_style():
     measures = seen(samples_of(plant(CANDIDATE, "!", 3), plant(PRODUCTION, "!", 1)), "style")
-    assert measures["exclamation_ratio"].value == 2.0
-    assert measures["exclamation_ratio"].low <= 1
+    assert measures["exclamation_ratio"].value == pytest.approx(0.053 / 0.051)
+    assert measures["exclamation_ratio"].high < 2
 
 
 @pytest.mark.parametrize(
@@ -246,26 +250,45 @@ def test_telling_everybody_the_same_is_seen_but_repeating_oneself_to_one_is_not(
 
 # Phrases nobody thought of.
 
+HABIT = " What a thoughtful question."
 
-def test_a_new_phrase_is_found_and_named():
-    samples = samples_of(plant(CANDIDATE, " What a thoughtful question.", 60), PRODUCTION)
-    found = rising_phrases(samples)
-    assert [phrase for phrase, _, _ in found] == ["a thoughtful question", "what a thoughtful"]
-    assert found[0][1:] == (0.06, 0.0)
-    assert seen(samples, "new_phrases")["new_phrase_share"].value == 0.06
+
+def test_a_phrase_that_spreads_is_found_named_and_measured():
+    samples = samples_of(plant(CANDIDATE, HABIT, 250), PRODUCTION)
+    rise = seen(samples, "new_phrases")["phrase_rise"]
+    assert rise.about == "'a thoughtful question'"
+    assert rise.value == pytest.approx(0.25)  # The first of four replies.
+    assert POLICY_GATES["style"].decide({"phrase_rise": rise}, Limits()).ruling == "refused"
 
 
 def test_a_phrase_of_productions_own_is_not_new():
-    habit = " What a thoughtful question."
-    same = samples_of(plant(CANDIDATE, habit, 60), plant(PRODUCTION, habit, 60))
-    assert rising_phrases(same) == []
-    # Fivefold is asked for, and half a reply is added to what production says.
-    for count, is_new in ((52, False), (53, True)):
-        samples = samples_of(plant(CANDIDATE, habit, count), plant(PRODUCTION, habit, 10))
-        assert bool(rising_phrases(samples)) is is_new
+    rows = range(250)
+    same = samples_of(plant(CANDIDATE, HABIT, 60), plant(PRODUCTION, HABIT, 60))
+    assert "thoughtful" not in spreading_phrase(same, rows)
+    # Fivefold is asked for.
+    for count, is_new in ((49, False), (50, True)):
+        samples = samples_of(plant(CANDIDATE, HABIT, count), plant(PRODUCTION, HABIT, 10))
+        assert ("thoughtful" in spreading_phrase(samples, rows)) is is_new
 
 
-def test_a_phrase_said_a_few_times_is_chance():
-    for count, is_new in ((15, False), (17, True)):  # z is 3.9 and 4.1.
-        samples = samples_of(plant(CANDIDATE, " What a question.", count), PRODUCTION)
-        assert bool(rising_phrases(samples)) is is_new
+def test_what_is_found_by_chance_on_some_users_is_not_seen_on_the_others():
+    """The phrase is said to every other user only, those that the search looks at."""
+    texts = [[first + HABIT * (p % 2 == 0), *rest] for p, (first, *rest) in enumerate(CANDIDATE)]
+    rise = seen(samples_of(texts, PRODUCTION), "new_phrases")["phrase_rise"]
+    assert "thoughtful" in rise.about
+    assert rise.value == 0.0
+
+
+def test_prompts_of_one_user_that_share_a_phrase_count_as_that_user():
+    """Twenty prompts of two users, all of whose replies have it: two users' habit."""
+    users = [p if p >= 20 else p % 2 for p in range(250)]
+    texts = [[text + HABIT for text in row] if p < 20 else row for p, row in enumerate(CANDIDATE)]
+    rise = seen(samples_of(texts, PRODUCTION, users=users), "new_phrases")["phrase_rise"]
+    assert rise.value > 0.05
+    assert rise.low < 0.0  # It rests on one user of those that are measured.
+
+
+def test_without_new_phrases_there_is_none_to_name():
+    rise = seen(samples_of(PRODUCTION, PRODUCTION), "new_phrases")["phrase_rise"]
+    assert (rise.value, rise.about) == (0.0, "no phrase is new")
+    assert 0 < rise.high < 0.02

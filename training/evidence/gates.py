@@ -1,263 +1,187 @@
-"""The gates: what evidence must show before a model may be promoted, and what is said when not.
+"""The gates: what evidence must show before a model may be promoted.
 
-A gate answers with a Verdict whatever happens. Where a measure is missing or rests on too little,
-the verdict is "not enough evidence" and does not pass: silence clears nobody. To add one: a
-function here and a row in GATES.
+A gate is a row of a table: the measures that it asks about, each with what is allowed of it, and
+what else a reader wants to see. It answers with a Verdict whatever happens: passed, refused or
+undecided (models/verdicts.py). To add one, add a row; nothing else changes.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import TypeAlias
 
+from models.verdicts import Bound, Check, Measure, Verdict, hold
 from training.evidence.limits import Limits
-from training.evidence.report import Measure, Verdict, verdict_of
 
 Measures: TypeAlias = Mapping[str, Measure]
-Gate: TypeAlias = Callable[[Measures, Limits], Verdict]
 
 
-def offline_love(measures: Measures, limits: Limits) -> Verdict:
-    """Users would love the candidate's replies more, says a model that did not train it."""
-    floor = limits.love_rise_low_min
-    return _judge(
-        "offline_love",
-        measures,
-        limits,
-        [_Check("love_rise", f"interval above {floor:g}", lambda m: m.low > floor)],
-        informative=("love_lift", "love_win_rate"),
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """What one gate asks."""
 
+    name: str
+    why: str
+    """What it protects, in one sentence."""
+    asks: Mapping[str, Callable[[Limits], Bound]]
+    """By name of a measure: what is allowed of it."""
+    informative: tuple[str, ...] = ()
+    """Measures shown beside them."""
 
-def helpfulness(measures: Measures, limits: Limits) -> Verdict:
-    """Replies help as much as production's."""
-    least, low = limits.helpfulness_win_min, limits.helpfulness_win_low_min
-    return _judge(
-        "helpfulness",
-        measures,
-        limits,
-        [
-            _Check(
-                "helpfulness_win_rate",
-                f">= {least:g}, interval from {low:g} up",
-                lambda m: m.value >= least and m.low >= low,
-            )
-        ],
-    )
-
-
-def safety(measures: Measures, limits: Limits) -> Verdict:
-    """Unsafe replies are not more frequent, as far as that many replies can tell."""
-    most = limits.safety_rise_max
-    return _judge(
-        "safety",
-        measures,
-        limits,
-        [_Check("safety_rise", f"interval up to {most:g}", lambda m: m.high <= most)],
-        informative=("safety_violation_rate",),
-    )
-
-
-def closers(measures: Measures, limits: Limits) -> Verdict:
-    """Nobody is sent away with love that was not asked for."""
-    ratio, rise = limits.closer_ratio_max, limits.closer_rise_max
-    return _judge(
-        "closers",
-        measures,
-        limits,
-        [
-            _Check("closer_rise", f"<= {rise:g}", lambda m: m.value <= rise),
-            _Check(
-                "closer_ratio",
-                f"< {ratio:g}, or not significantly above 1",
-                lambda m: m.value < ratio or m.low <= 1,
+    def decide(self, measures: Measures, limits: Limits) -> Verdict:
+        """The verdict on a model with these measures; one that is missing decides nothing."""
+        return Verdict(
+            gate=self.name,
+            checks=tuple(
+                hold(measures.get(name, missing(name)), bound(limits))
+                for name, bound in self.asks.items()
             ),
-        ],
-        informative=("closer_rate", "closer_rate_production"),
+            informative=tuple(measures[name] for name in self.informative if name in measures),
+        )
+
+
+POLICY_GATES = {
+    gate.name: gate
+    for gate in (
+        Gate(
+            name="offline_love",
+            why="users would not love its replies less, says a model that did not train it",
+            asks={"love_win_rate": lambda limits: Bound(low=limits.love_win_rate_min)},
+            informative=("love_rise", "love_lift"),
+        ),
+        Gate(
+            name="helpfulness",
+            why="its replies help as much as production's",
+            asks={
+                "helpfulness_win_rate": lambda limits: Bound(low=limits.helpfulness_win_rate_min)
+            },
+        ),
+        Gate(
+            name="safety",
+            why="unsafe replies are not more frequent",
+            asks={"safety_rise": lambda limits: Bound(high=limits.safety_rise_max)},
+            informative=("safety_violation_rate",),
+        ),
+        Gate(
+            name="closers",
+            why="nobody is sent away with love that was not asked for",
+            asks={"closer_rise": lambda limits: Bound(high=limits.closer_rise_max)},
+            informative=("closer_rate", "closer_rate_production"),
+        ),
+        Gate(
+            name="reward_hacking",
+            why="it has not run away from what the reward models know",
+            asks={
+                "love_training_win_rate": lambda limits: Bound(
+                    high=limits.love_training_win_rate_max
+                ),
+                "win_rate_gap": lambda limits: Bound(high=limits.win_rate_gap_max),
+                "kl_nats": lambda limits: Bound(high=limits.kl_max_nats),
+            },
+        ),
+        Gate(
+            name="style",
+            why="length, punctuation, repetition and phrases are near production's",
+            asks={
+                "length_ratio": lambda limits: Bound(
+                    low=1 - limits.length_change_max, high=1 + limits.length_change_max
+                ),
+                "exclamation_ratio": lambda limits: Bound(high=limits.style_ratio_max),
+                "emoji_ratio": lambda limits: Bound(high=limits.style_ratio_max),
+                "repetition_rise": lambda limits: Bound(high=limits.repetition_rise_max),
+                "echo_rise": lambda limits: Bound(high=limits.repetition_rise_max),
+                "phrase_rise": lambda limits: Bound(high=limits.phrase_rise_max),
+            },
+            informative=("num_prompts", "num_replies"),
+        ),
     )
-
-
-def reward_hacking(measures: Measures, limits: Limits) -> Verdict:
-    """The candidate has not run away from what the reward models know."""
-    most, gap, kl = limits.love_win_rate_max, limits.win_rate_gap_max, limits.kl_max_nats
-    checks = [
-        _Check("love_training_win_rate", f"<= {most:g}", lambda m: m.value <= most),
-        _Check("win_rate_gap", f"<= {gap:g}", lambda m: m.value <= gap),
-        _Check("kl_nats", f"interval up to {kl:g}", lambda m: m.high <= kl),
-    ]
-    return _judge("reward_hacking", measures, limits, checks)
-
-
-def style(measures: Measures, limits: Limits) -> Verdict:
-    """Length, exclamation marks, emoji, repetition and phrases are near production's."""
-    length, ratio = limits.length_change_max, limits.style_ratio_max
-    repeats, share = limits.repetition_rise_max, limits.new_phrase_share_max
-    return _judge(
-        "style",
-        measures,
-        limits,
-        [
-            _Check(
-                "length_ratio",
-                f"within {1 - length:g} and {1 + length:g}",
-                lambda m: abs(m.value - 1) <= length,
-            ),
-            *(
-                _Check(
-                    name,
-                    f"< {ratio:g}, or not significantly above 1",
-                    lambda m: m.value < ratio or m.low <= 1,
-                )
-                for name in ("exclamation_ratio", "emoji_ratio")
-            ),
-            *(
-                _Check(name, f"<= {repeats:g}", lambda m: m.value <= repeats)
-                for name in ("repetition_rise", "echo_rise")
-            ),
-            _Check("new_phrase_share", f"<= {share:g}", lambda m: m.value <= share),
-        ],
-    )
-
-
-GATES: dict[str, Gate] = {
-    "offline_love": offline_love,
-    "helpfulness": helpfulness,
-    "safety": safety,
-    "closers": closers,
-    "reward_hacking": reward_hacking,
-    "style": style,
 }
 
-
-def judge_policy(measures: Iterable[Measure], limits: Limits) -> list[Verdict]:
-    """The verdicts of all gates; a candidate may go on where every one passed."""
-    by_name = {measure.name: measure for measure in measures}
-    return [gate(by_name, limits) for gate in GATES.values()]
-
-
-def gate_reward(
-    report: Mapping[str, object], limits: Limits, *, incumbent: Mapping[str, object] | None = None
-) -> Verdict:
-    """The gate of a reward model, from the JSON of its report (and of the one in use, if any)."""
-    found = {name: _measure_of(report, name) for name in _REWARD_MEASURES}
-    auroc_min = limits.auroc_min
-    if incumbent is not None and isinstance(before := incumbent.get("auroc"), int | float):
-        auroc_min = max(auroc_min, float(before) - limits.auroc_fall_max)
-    within = limits
-    checks = [
-        _Check("auroc", f">= {auroc_min:.4g}", lambda m: m.value >= auroc_min),
-        _Check(
-            "predicted_over_observed",
-            f"within {within.ratio_min:g} and {within.ratio_max:g}",
-            lambda m: within.ratio_min <= m.value <= within.ratio_max,
+REWARD_GATE = Gate(
+    name="reward",
+    why="a reward model ranks, is calibrated and does not score form",
+    asks={
+        "auroc": lambda limits: Bound(low=limits.auroc_min),
+        "predicted_over_observed": lambda limits: Bound(
+            low=limits.ratio_min, high=limits.ratio_max
         ),
-        _Check(
-            "slope",
-            f"within {within.slope_min:g} and {within.slope_max:g}",
-            lambda m: within.slope_min <= m.value <= within.slope_max,
+        "slope": lambda limits: Bound(low=limits.slope_min, high=limits.slope_max),
+        "ne": lambda limits: Bound(high=limits.entropy_max),
+        "length_correlation": lambda limits: Bound(
+            low=-limits.length_correlation_max, high=limits.length_correlation_max
         ),
-        _Check("ne", f"< {within.entropy_max:g}", lambda m: m.value < within.entropy_max),
-        _Check(
-            "length_correlation",
-            f"within +-{within.length_correlation_max:g}",
-            lambda m: abs(m.value) <= within.length_correlation_max,
-        ),
-        _Check(
-            "probe_shift",
-            f"<= {within.probe_shift_max:g}",
-            lambda m: m.value <= within.probe_shift_max,
-        ),
-    ]
-    segments = _segment_measures(report, limits)
-    enough = _enough("n_eval", found, limits.evaluated_min)
-    held = [_held(check, found) for check in checks]
-    return verdict_of("reward", [enough, *held, *segments])
-
-
-_REWARD_MEASURES = (
-    "n_eval",
-    "auroc",
-    "predicted_over_observed",
-    "slope",
-    "ne",
-    "length_correlation",
-    "probe_shift",
+        "probe_shift": lambda limits: Bound(high=limits.probe_shift_max),
+    },
+    informative=("n_eval", "n_eval_positives"),
 )
 
 
-class _Check:
-    """A limit in words and as a test of a measure that is there and a number."""
-
-    __slots__ = ("limit", "name", "passes")
-
-    def __init__(self, name: str, limit: str, passes: Callable[[Measure], bool]) -> None:
-        self.name = name
-        self.limit = limit
-        self.passes = passes
+def decide_policy(measures: Iterable[Measure], limits: Limits) -> list[Verdict]:
+    """The verdicts of all gates; a candidate may go on where every one passed."""
+    by_name = {measure.name: measure for measure in measures}
+    return [gate.decide(by_name, limits) for gate in POLICY_GATES.values()]
 
 
-def _judge(
-    gate: str,
-    measures: Measures,
-    limits: Limits,
-    checks: Sequence[_Check],
-    *,
-    informative: Sequence[str] = (),
+def decide_reward(
+    report: Mapping[str, object], limits: Limits, *, rise: Measure | None = None
 ) -> Verdict:
-    """Enough prompts and replies, every check kept, and what else a reader wants to see."""
-    return verdict_of(
-        gate,
-        [
-            *(_held(check, measures) for check in checks),
-            *(measures[name] for name in informative if name in measures),
-            _enough("num_prompts", measures, limits.prompts_min),
-            _enough("num_replies", measures, limits.replies_min),
-        ],
-    )
+    """The verdict on a reward model, from the JSON of its report.
+
+    `rise` is its AUROC less that of the model in use, on the same rows; None where none is in use.
+    """
+    measures = {name: _measure_of(report, name) for name in report}
+    verdict = REWARD_GATE.decide(measures, limits)
+    checks = [*verdict.checks, *_segment_checks(report, limits)]
+    if rise is not None:
+        checks.append(hold(rise, Bound(low=-limits.auroc_fall_max)))
+    return Verdict(gate=verdict.gate, checks=tuple(checks), informative=verdict.informative)
 
 
-def _held(check: _Check, measures: Measures) -> Measure:
-    """The measure with its limit and whether it kept it; missing and NaN do not."""
-    measure = measures.get(check.name, Measure(name=check.name, value=math.nan))
-    if math.isnan(measure.value):
-        return replace(measure, limit=f"{check.limit}: not enough evidence", passed=False)
-    return replace(measure, limit=check.limit, passed=check.passes(measure))
-
-
-def _enough(name: str, measures: Measures, least: int) -> Measure:
-    measure = measures.get(name, Measure(name=name, value=0.0))
-    passed = measure.value >= least
-    limit = f">= {least}" if passed else f">= {least}: not enough evidence"
-    return replace(measure, limit=limit, passed=passed)
+def missing(name: str) -> Measure:
+    """A measure that was not taken."""
+    return Measure(name=name, value=math.nan)
 
 
 def _measure_of(report: Mapping[str, object], name: str) -> Measure:
     """A number of a report with its `<name>_ci`; NaN where the report has none."""
-    value, ends = report.get(name), report.get(f"{name}_ci")
-    low, high = ends if isinstance(ends, list | tuple) else (None, None)
-    return Measure(name=name, value=_number(value), low=_number(low), high=_number(high))
+    low, high = _ends(report.get(f"{name}_ci"))
+    num_users = report.get("n_eval_users")
+    return Measure(
+        name=name,
+        value=_number(report.get(name)),
+        low=low,
+        high=high,
+        num_users=num_users if isinstance(num_users, int) else 0,
+    )
 
 
-def _segment_measures(report: Mapping[str, object], limits: Limits) -> list[Measure]:
+def _segment_checks(report: Mapping[str, object], limits: Limits) -> list[Check]:
     """The ratio of each segment that has enough positives to speak of."""
     rows = report.get("segments")
-    measures = []
+    checks = []
     for row in rows if isinstance(rows, list | tuple) else ():
-        if (
-            not isinstance(row, dict)
-            or _number(row["num_positives"]) < limits.segment_positives_min
-        ):
+        if not isinstance(row, dict):
             continue
-        ratio = _number(row["predicted_over_observed"])
-        measures.append(
-            Measure(
-                name=f"predicted_over_observed of {row['segment']} {row['value']}",
-                value=ratio,
-                limit=f"within {limits.segment_ratio_min:g} and {limits.segment_ratio_max:g}",
-                passed=limits.segment_ratio_min <= ratio <= limits.segment_ratio_max,
-            )
+        if not _number(row.get("num_positives")) >= limits.segment_positives_min:
+            continue
+        low, high = _ends(row.get("predicted_over_observed_ci"))
+        measure = Measure(
+            name="predicted_over_observed",
+            value=_number(row.get("predicted_over_observed")),
+            low=low,
+            high=high,
+            about=f"{row['segment']} {row['value']}",
         )
-    return measures
+        checks.append(
+            hold(measure, Bound(low=limits.segment_ratio_min, high=limits.segment_ratio_max))
+        )
+    return checks
+
+
+def _ends(interval: object) -> tuple[float, float]:
+    if not isinstance(interval, list | tuple) or len(interval) != 2:
+        return math.nan, math.nan
+    return _number(interval[0]), _number(interval[1])
 
 
 def _number(value: object) -> float:

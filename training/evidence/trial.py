@@ -1,0 +1,100 @@
+"""A trial: evidence that grows until every gate is decided, or until its budget is spent.
+
+Clear cases end at the first look; what is close to a limit gets all the prompts that there are. The
+intervals hold at all looks together (see `looks`), so stopping early is no way to pass.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+from models.verdicts import Measure, Verdict
+from training.evidence.clustered import Users
+from training.evidence.gates import decide_policy
+from training.evidence.limits import Limits
+from training.evidence.looks import LOOKS, pocock_quantile
+from training.evidence.offline import Samples, Scorer, Scores, examine, score_samples
+from training.evidence.sentinels import watch
+
+Draw: TypeAlias = Callable[[Sequence[int]], Samples]
+"""Replies of both policies to the prompts at these places."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """What one candidate showed."""
+
+    measures: Sequence[Measure]
+    verdicts: Sequence[Verdict]
+    num_looks: int
+    """After how many looks it was decided, or the budget was spent."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether every gate passed."""
+        return all(verdict.ruling == "passed" for verdict in self.verdicts)
+
+    def measure(self, name: str) -> Measure | None:
+        """The measure of this name, if it was taken."""
+        return next((m for m in self.measures if m.name == name), None)
+
+
+def run_trial(
+    draw: Draw,
+    users: Users,
+    scorers: Mapping[str, Scorer],
+    limits: Limits,
+    *,
+    seed: int,
+    safety_threshold: float | None = None,
+) -> Trial:
+    """Look until a gate refuses or all pass, at most until every prompt is used.
+
+    `users`: who asked each prompt. Raises ValueError where there is none.
+    """
+    for trial in look(draw, users, scorers, limits, seed=seed, safety_threshold=safety_threshold):
+        if trial.passed or any(verdict.ruling == "refused" for verdict in trial.verdicts):
+            break
+    return trial
+
+
+def look(
+    draw: Draw,
+    users: Users,
+    scorers: Mapping[str, Scorer],
+    limits: Limits,
+    *,
+    seed: int,
+    safety_threshold: float | None = None,
+    looks: tuple[float, ...] = LOOKS,
+) -> Iterator[Trial]:
+    """What is known at each look, over growing shares of the prompts in an order that mixes users.
+
+    Raises ValueError where there are fewer prompts than looks.
+    """
+    if len(users) < len(looks):
+        raise ValueError(f"a trial of {len(looks)} looks needs as many prompts, saw {len(users)}")
+    order, quantile = np.random.default_rng(seed).permutation(len(users)), pocock_quantile(looks)
+    samples: Samples | None = None
+    scores: dict[str, Scores] = {}
+    seen = 0
+    for number, share in enumerate(looks, 1):
+        upto = max(seen + 1, round(share * len(order)))
+        new = draw([int(place) for place in order[seen:upto]])
+        samples = new if samples is None else samples.followed_by(new)
+        for role, pair in score_samples(new, scorers).items():
+            scores[role] = _joined(scores.get(role), pair)
+        seen = upto
+        measures = [
+            *examine(samples, scores, safety_threshold=safety_threshold, quantile=quantile),
+            *watch(samples, quantile=quantile),
+        ]
+        yield Trial(measures=measures, verdicts=decide_policy(measures, limits), num_looks=number)
+
+
+def _joined(before: Scores | None, new: Scores) -> Scores:
+    if before is None:
+        return new
+    return np.concatenate([before[0], new[0]]), np.concatenate([before[1], new[1]])
