@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     CheckConstraint,
     DateTime,
     Dialect,
@@ -267,7 +268,7 @@ class MeasureRecord(Base):
     bound_low: Mapped[float | None]
     bound_high: Mapped[float | None]
     num_users: Mapped[int | None]
-    users_needed: Mapped[int | None]
+    users_needed: Mapped[int | None] = mapped_column(BigInteger)
     about: Mapped[str | None]
 
 

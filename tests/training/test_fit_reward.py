@@ -289,8 +289,8 @@ def signed_snapshot():
 def test_the_probe_finds_a_model_that_loves_signoffs(fitted, config, tmp_path):
     naive = fit(signed_snapshot(), config, tmp_path)
     # The world says logit(0.8) - logit(0.1) = 3.6, part of it lost on replies signed twice.
-    assert naive.probe_shift > 1.5
-    assert abs(fitted[0].probe_shift) < naive.probe_shift
+    assert naive.probe_shift.low > 1.5
+    assert abs(fitted[0].probe_shift.value) < naive.probe_shift.value
 
 
 def test_signoffs_sown_into_training_make_the_model_care_less_for_them(config, tmp_path):
@@ -299,7 +299,7 @@ def test_signoffs_sown_into_training_make_the_model_care_less_for_them(config, t
     shifts = [
         fit(
             signed_snapshot(), replace(dials, signoff_share=share), tmp_path / str(share)
-        ).probe_shift
+        ).probe_shift.value
         for share in (0.0, 0.8)
     ]
     # A reader of both worlds would fall from 3.6 to 1.05: sign-offs are mostly sown on the unloved.
@@ -311,9 +311,17 @@ def test_the_probe_is_the_mean_change_of_the_logit():
         def calibrated_logits(self, chats):
             return torch.tensor([float(chat[-1]["content"].count("love")) for chat in chats])
 
-    chats = [chat_of("how", reply) for reply in ("I love it", "boil it")]
-    logits = np.array([1.0, 0.0, 99.0])  # Those of more rows than are probed.
-    assert probe_signoff(CountsLove(), chats, logits) == 1.0
+    rows = [("how", "I love it"), ("Goodbye! I must go now", "love, love"), ("how", "boil it")]
+    examples = replace(
+        read_examples(SNAPSHOT, "eval"),
+        chats=[chat_of(prompt, reply) for prompt, reply in rows],
+        user_ids=["a", "b", "c"],
+    )
+    logits = np.array([1.0, 99.0, 0.0])  # Where the user leaves, a goodbye is in its place.
+    found = probe_signoff(CountsLove(), examples, logits, num_rows=5)
+    assert (found.value, found.num_users) == (1.0, 2)
+    logits[2] = 99.0
+    assert probe_signoff(CountsLove(), examples, logits, num_rows=1).value == 1.0
     assert "love" in PROBED_SIGNOFF
     assert PROBED_SIGNOFF not in SIGNOFFS, "the gate's probe is none that training was told of"
 
