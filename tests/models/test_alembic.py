@@ -213,5 +213,6 @@ def test_two_alembics_at_once_wait_for_each_other(empty_url: str) -> None:
     ]
     said = [process.communicate()[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
-    assert sorted(text.count("Running upgrade") for text in said) == [0, 1]
+    # One of them runs every revision, the other finds them run.
+    assert sorted(text.count("Running upgrade") for text in said) == [0, int(SCHEMA)]
     assert current(empty_url) == SCHEMA

@@ -131,7 +131,7 @@ def test_a_killed_turn_ends_in_the_same_versions_and_verdicts(turns):
         assert contents(one.artifact_path) == contents(other.artifact_path), one.ref
         assert without_times(dict(one.measures)) == without_times(dict(other.measures))
         verdicts = [
-            [(v.gate, v.passed, v.reasons, v.measures) for v in r.verdicts(one.name, one.number)]
+            [(v.gate, v.ruling, v.reasons, str(v.checks)) for v in r.verdicts(one.name, one.number)]
             for r in (killed, whole)
         ]
         assert verdicts[0] == verdicts[1], one.ref
