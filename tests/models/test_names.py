@@ -18,6 +18,7 @@ from models.artifacts import Artifact, check_model_name
 from models.errors import Conflict, ModelsError, NotFound
 from models.names import NAME_CHARS_MAX, check_name, check_text
 from models.registry import Registry
+from models.verdicts import Verdict
 from tests.models.conftest import artifact_at
 
 TEXTS = ["\x00", "a\x00b", "\ud800", "a\r\nx-evil: 1", "é❤️", "x" * 100_000, "", " ", "\u2028", "'"]
@@ -132,7 +133,7 @@ def test_arms_experiments_and_gates_have_names_of_one_printable_line(filled: Reg
         with pytest.raises(ValueError, match="printable"):
             filled.set_arms("chat", arms, experiment=name, why="w", who="me")
     with pytest.raises(ValueError, match="printable"):
-        filled.record_verdict("chat", 1, gate=name, passed=True, reasons=[], measures=[])
+        filled.record_verdict("chat", 1, Verdict(gate=name))
     assert filled.arms("chat").arms == ()
 
 
