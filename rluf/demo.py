@@ -25,10 +25,11 @@ from models.registry import Registry
 from rluf.findings import CONTROL, DemoFailed, Rounds, find, run_simulator
 from rluf.local import AlreadyUp, Supervisor, is_up, supervised
 from rluf.promote import Decision, history, promote, start_experiment, stop_experiment
-from rluf.refresh import STEPS, TurnReport, preference_steps, refresh
+from rluf.refresh import STEPS, preference_steps, refresh
 from rluf.report import Report, write_report
 from rluf.settings import Settings, load_settings, plain, settings_hash
 from rluf.steps import OnProgress, Say, Step, Steps
+from rluf.turn_report import TurnReport
 from rluf.usage import PeakMemory
 from streams.topics import lag
 

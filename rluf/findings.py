@@ -12,8 +12,8 @@ from typing import Any
 from features.views import query
 from models.registry import Registry
 from rluf.reconcile import reconcile
-from rluf.refresh import Candidate, TurnReport
 from rluf.settings import Settings, plain
+from rluf.turn_report import Candidate, TurnReport
 from training.evidence.online import OnlineReport, compare_arms
 
 CONTROL = "control"

@@ -43,6 +43,7 @@ def fine(registry: Registry, hint: Any) -> Any:
         Artifact: artifact,
         Sequence[Arm]: [Arm(name="champion", version=1, share=1.0)],
         Sequence[str]: [],
+        Verdict: Verdict(gate="style"),
     }
     if typing.get_origin(hint) is typing.Literal:
         return typing.get_args(hint)[0]
@@ -71,6 +72,8 @@ def hostile_calls(registry: Registry, method: str) -> list[dict[str, Any]]:
         if hints[name] == Sequence[Arm]:
             values = [[Arm(name=text, version=1, share=1.0)] for text in TEXTS]
             values += [[Arm(name="a", version=number, share=1.0)] for number in NUMBERS]
+        if hints[name] == Verdict:
+            values = [Verdict(gate=text) for text in TEXTS]
         calls += [base | {name: value} for value in values]
     return calls
 

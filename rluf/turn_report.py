@@ -1,0 +1,90 @@
+"""What one turn made: its reward models, its candidates, and what the gates said of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from models.verdicts import Measure, Ruling, Verdict, ruling_together
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """One refreshed policy and what the gates said of it."""
+
+    recipe: str
+    name: str
+    number: int
+    verdicts: tuple[Verdict, ...]
+    measures: tuple[Measure, ...]
+    """All that were taken, those that no gate asks about among them."""
+
+    @property
+    def ref(self) -> str:
+        """Such as chat@3."""
+        return f"{self.name}@{self.number}"
+
+    @property
+    def ruling(self) -> Ruling:
+        """What all gates together say."""
+        return ruling_together(verdict.ruling for verdict in self.verdicts)
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why it did not pass; empty where it did."""
+        return tuple(dict.fromkeys(r for verdict in self.verdicts for r in verdict.reasons))
+
+    @property
+    def passed(self) -> bool:
+        """Whether every gate passed it."""
+        return self.ruling == "passed"
+
+    def to_json(self) -> dict[str, object]:
+        """Plain values, with what all gates together say."""
+        return {
+            "recipe": self.recipe,
+            "name": self.name,
+            "number": self.number,
+            "ruling": self.ruling,
+            "passed": self.passed,
+            "reasons": list(self.reasons),
+            "verdicts": [verdict.to_json() for verdict in self.verdicts],
+            "measures": [measure.to_json() for measure in self.measures],
+        }
+
+    def measure(self, name: str) -> Measure | None:
+        """The measure of this name, if it was taken."""
+        return next((measure for measure in self.measures if measure.name == name), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnReport:
+    """What one turn made."""
+
+    turn: str
+    as_of: datetime
+    why: str
+    snapshot_hash: str
+    production: str
+    reward: Mapping[str, Any]
+    """Metrics of P[Love] on later users."""
+    reward_verdict: Verdict
+    candidates: tuple[Candidate, ...]
+    seconds: Mapping[str, float]
+    """Time that each step took when it ran."""
+
+    def summary(self) -> str:
+        """Give the lines a person reads."""
+        low, high = self.reward["auroc_ci"]
+        lines = [
+            f"turn {self.turn}: snapshot {self.snapshot_hash[:12]},"
+            f" {self.reward['n_labels']:,} labels; P[love] AUROC {self.reward['auroc']:.3f}"
+            f" [{low:.3f}, {high:.3f}]"
+            + ("" if self.reward_verdict.passed else f" ({self.reward_verdict.ruling})")
+        ]
+        for candidate in self.candidates:
+            lines.append(f"{candidate.ref} ({candidate.recipe}): {candidate.ruling}")
+            lines.extend(f"    {reason}" for reason in candidate.reasons)
+        return "\n".join(lines)
