@@ -24,7 +24,7 @@ from transformers import (
 
 from models.card import ModelCardFacts, write_card
 from models.chat import Chat
-from models.published import make_portable
+from models.published import make_portable, save_model
 from models.sampling import (
     Dials,
     Drawn,
@@ -237,7 +237,7 @@ class Policy:
     def save(self, path: Path, card: ModelCardFacts) -> None:
         """Writes a directory that AutoModelForCausalLM and AutoTokenizer load, with its card."""
         path.mkdir(parents=True, exist_ok=True)
-        self.model.save_pretrained(path)
+        save_model(self.model, path)
         self.tokenizer.save_pretrained(path)
         make_portable(path)
         write_card(card, path)

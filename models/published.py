@@ -17,16 +17,17 @@ from typing import Any
 
 import yaml
 from safetensors import safe_open
+from transformers import PreTrainedModel
 
 from models.card import CARD_FILE
 
 KEPT = (
-    *("*.safetensors", "*.json", "*.jinja", "additional_chat_templates/*.jinja"),
+    *("*.json", "*.jinja", "additional_chat_templates/*.jinja"),
     *("*.model", "*.tiktoken", "vocab.txt", "merges.txt"),
     *("LICENSE*", "NOTICE*", "USE_POLICY*"),
 )
-"""Files of a published model that transformers reads, and the terms that must go with them. Left
-out: the same weights in another format, checkpoints of a trainer, code."""
+"""Files beside the weights that transformers reads, and the terms that must go with them. Left out:
+the same weights in another format, checkpoints of a trainer, code."""
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "*.bin")
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 IN_CACHE = re.compile(r"models--([\w.-]+?)--([\w.-]+)")
@@ -102,11 +103,47 @@ def copy_published(source: Path, target: Path) -> bool:
                 copy = target / file.relative_to(source)
                 copy.parent.mkdir(exist_ok=True)
                 shutil.copyfile(file, copy)
-    has_weights = any(target.glob("*.safetensors"))
-    if not has_weights:
+    weights = weights_of(source)
+    for file in weights:
+        shutil.copyfile(file, target / file.name)
+    if not weights:
         for index in target.glob("*.bin.index.json"):
             index.unlink()
-    return has_weights
+    return bool(weights)
+
+
+def weights_of(folder: Path) -> list[Path]:
+    """The safetensors files that from_pretrained reads, of all that there may be; empty where it
+    reads pickled ones. Raises ValueError for an index that names a file elsewhere."""
+    stated = _read_json(folder / "config.json").get("transformers_weights")
+    for name in (stated, "model.safetensors", "model.safetensors.index.json"):
+        if not isinstance(name, str) or not (folder / name).is_file():
+            continue
+        found = [name]
+        if name.endswith(".index.json"):
+            found = sorted(set(_read_json(folder / name).get("weight_map", {}).values()))
+        elsewhere = [file for file in found if Path(file).name != file]
+        if elsewhere:
+            raise ValueError(
+                f"{folder / name} names {elsewhere[0]!r}, which lies in another folder"
+            )
+        return [folder / file for file in found]
+    return []
+
+
+def save_model(model: PreTrainedModel, folder: Path) -> None:
+    """Write a model's weights and configs.
+
+    Dials of sampling beside `do_sample: false`, as Llama 2 was published with, mean that it
+    samples; transformers loads them and refuses to write them.
+    """
+    dials = model.generation_config
+    if dials is not None:
+        try:
+            dials.validate(strict=True)
+        except ValueError:
+            dials.do_sample = True
+    model.save_pretrained(folder)
 
 
 def dtype_of(folder: Path) -> str:

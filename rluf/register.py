@@ -22,6 +22,7 @@ from models.published import (
     dtype_of,
     make_portable,
     origin_of,
+    save_model,
 )
 from models.registry import Registry
 from rluf.promote import CHAMPION, promote
@@ -111,9 +112,10 @@ def _check_vocabulary(policy: Policy, source: str) -> None:
 def _keep(policy: Policy, published: Path, draft: Path) -> str:
     """Copy the model as it was published; returns the dtype of its weights."""
     if not copy_published(published, draft):  # Pickled: the same, in the format that runs no code.
-        AutoModelForCausalLM.from_pretrained(
+        model = AutoModelForCausalLM.from_pretrained(
             str(published), dtype="auto", trust_remote_code=False
-        ).save_pretrained(draft)
+        )
+        save_model(model, draft)
     if not any(draft.glob("tokenizer*")):
         policy.tokenizer.save_pretrained(draft)
     if not any(draft.glob("*chat_template*")) and "chat_template" not in _tokenizer_config(draft):

@@ -3,15 +3,19 @@
 Method: folders as hubs hold them, registered in this process; the artifact's files are looked at.
 """
 
+import json
 import os
 
 import pytest
 import torch
 from huggingface_hub import ModelCard
+from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from models.artifacts import LEFTOVER_AGE_S
-from models.published import dtype_of
+from models.card import ModelCardFacts
+from models.policy import Policy
+from models.published import copy_published, dtype_of
 from rluf.register import register_policy
 from rluf.settings import load_settings
 from rluf.wiring import open_registry, prepare
@@ -84,6 +88,49 @@ def test_pickled_weights_are_kept_as_safetensors(register, tmp_path):
     assert not list(artifact.glob("*.bin"))
     again = AutoModelForCausalLM.from_pretrained(artifact).state_dict()
     assert all(torch.equal(again[name], weight) for name, weight in weights.items())
+
+
+def pickle_weights(folder):
+    weights = AutoModelForCausalLM.from_pretrained(folder).state_dict()
+    (folder / "model.safetensors").unlink()
+    torch.save(weights, folder / "pytorch_model.bin")
+
+
+@pytest.mark.parametrize("is_pickled", [False, True])
+def test_weights_that_transformers_does_not_read_are_left(register, tmp_path, is_pickled):
+    folder = publish(tmp_path / "m")
+    if is_pickled:
+        pickle_weights(folder)
+    for name in ("consolidated.safetensors", "model.fp16.safetensors"):
+        save_file({"x": torch.zeros(100_000, dtype=torch.float16)}, folder / name)
+    made, artifact = register(folder)
+    assert made.dtype == "f32"
+    assert [file.name for file in artifact.glob("*.safetensors")] == ["model.safetensors"]
+    AutoModelForCausalLM.from_pretrained(artifact)
+
+
+@pytest.mark.parametrize("is_pickled", [False, True])
+def test_dials_of_sampling_without_do_sample_are_taken_as_meant(register, tmp_path, is_pickled):
+    """As Llama 2 was published; a policy made from it can be written."""
+    folder = publish(tmp_path / "m")
+    if is_pickled:
+        pickle_weights(folder)
+    dials = {"temperature": 0.9, "top_p": 0.6, "do_sample": False}
+    (folder / "generation_config.json").write_text(json.dumps(dials))
+    _, artifact = register(folder)
+    card = ModelCardFacts(title="x", summary="x", base_model="x", pipeline_tag="text-generation")
+    Policy.from_pretrained(artifact).save(tmp_path / "again", card)
+    again = AutoModelForCausalLM.from_pretrained(tmp_path / "again").generation_config
+    assert (again.temperature, again.top_p, again.do_sample) == (0.9, 0.6, True)
+
+
+def test_an_index_may_not_name_files_elsewhere(tmp_path):
+    folder = publish(tmp_path / "m")
+    (folder / "model.safetensors").rename(tmp_path / "w.safetensors")
+    index = {"metadata": {}, "weight_map": {"x": "../w.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ValueError, match="another folder"):
+        copy_published(folder, tmp_path / "kept")
 
 
 def test_the_card_tells_origin_and_licence(register, tmp_path):
