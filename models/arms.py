@@ -17,6 +17,10 @@ SHARE_TOLERANCE = 1e-9
 """How far shares may sum from 1: rounding of decimal fractions, not a missing arm."""
 
 
+ARMS_MAX = 100
+"""Each keeps a version loaded, or at least a share of users too small to tell anything."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arm:
     """One version and its share of the users."""
@@ -115,6 +119,8 @@ def history(session: Session, name: str) -> list[ArmSet]:
 
 def check_arms(arms: Sequence[Arm]) -> None:
     """Raises ValueError unless names differ and shares lie in [0, 1] and sum to 1."""
+    if len(arms) > ARMS_MAX:
+        raise ValueError(f"at most {ARMS_MAX} arms, got {len(arms)}")
     names = [arm.name for arm in arms]
     for name in names:
         check_name("an arm's name", name)

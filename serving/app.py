@@ -22,7 +22,7 @@ from serving.dashboard.page import build_page
 from serving.desk import Clock, Desk, FindScorer, OnlineFeatures, utc_now
 from serving.doorway import Doorway
 from serving.engine import Engine, make_engine
-from serving.errors import ApiError, Refused, answer, refused_event
+from serving.errors import ApiError, Refused, answer, lacks_v1, refused_event
 from serving.events import event_routes
 from serving.feedback import feedback_routes
 from serving.head import HeadAsGet
@@ -182,13 +182,16 @@ async def _on_api_error(request: Request, error: Exception) -> Response:
 async def _on_bad_event(request: Request, error: Exception) -> Response:
     """Whatever the door: what the log would refuse is not acknowledged."""
     assert isinstance(error, BadEvent)
-    return answer(refused_event(error), request.url.path)
+    return answer(refused_event(error), route_path(request.scope))
 
 
 async def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    path = route_path(request.scope)
     what = f"{error.detail}: {request.method} {request.url.path[:200]}"
-    response = answer(Refused(error.status_code, what), route_path(request.scope))
+    if lacks_v1(path):
+        what += "; the base URL of OpenAI's clients must end in /v1 here"
+    response = answer(Refused(error.status_code, what), path)
     response.headers.update(error.headers or {})
     return response
 

@@ -9,7 +9,6 @@ from typing import Annotated
 
 from fastapi import APIRouter
 from pydantic import BeforeValidator, ConfigDict, Field, JsonValue, model_validator
-from pydantic_core import PydanticCustomError
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -21,7 +20,7 @@ from serving.desk import Desk
 from serving.errors import openai_error
 from serving.exchange import Exchange
 from serving.heeded import COMPLETION
-from serving.schemas import Count, SampledRequest, whole_number
+from serving.schemas import Count, SampledRequest, not_taken, whole_number
 from serving.shapes import Json, answer
 from serving.understand import read_exchange
 from serving.wanted import Wanted
@@ -34,7 +33,7 @@ PROMPTS_MAX = 128
 def _text_prompt(value: object) -> object:
     """Refuse prompts in tokens: whose tokens they are, nothing says."""
     if isinstance(value, list) and value and all(isinstance(v, int | list) for v in value):
-        raise PydanticCustomError("prompt_tokens", "prompts are taken as text, not as tokens")
+        raise not_taken("prompts are taken as text, not as tokens")
     return value
 
 
@@ -75,11 +74,9 @@ class CompletionRequest(SampledRequest):
     @model_validator(mode="after")
     def _fits_together(self) -> "CompletionRequest":
         if self.best_of is not None and self.best_of > 1 and self.stream:
-            raise PydanticCustomError("best_of", "best_of above 1 cannot be streamed")
+            raise not_taken("more than 1 cannot be streamed", param="best_of")
         if self.echo and self.logprobs is not None:
-            raise PydanticCustomError(
-                "echo", "echo with logprobs is not served: the prompt's are not known"
-            )
+            raise not_taken("not with logprobs: the prompt's are not known", param="echo")
         return self
 
     def prompts(self) -> list[str]:

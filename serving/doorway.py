@@ -102,7 +102,8 @@ async def read_json(request: Request, config: ServingConfig) -> dict[str, object
 def require_json(request: Request) -> None:
     """Raise WrongType unless the body says that it is JSON: a page of any site can have a browser
     send everything else without asking us first. An event's own headers (`ce-`) tell as much."""
-    told = request.headers.get("content-type", "")
+    # Two types match nothing: whoever reads the body next may believe the other one.
+    told = ", ".join(request.headers.getlist("content-type"))
     encoding = request.headers.get("content-encoding", "").strip().lower()
     if encoding not in ("", "identity"):
         raise WrongType(

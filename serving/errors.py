@@ -20,6 +20,7 @@ and retry; every other route speaks RFC 9457 (application/problem+json).
 
 from collections.abc import Mapping
 from difflib import get_close_matches
+from http import HTTPStatus
 
 import msgspec
 from starlette.responses import Response
@@ -29,6 +30,8 @@ from streams.errors import BadEvent
 OWN_PATHS = ("feedback", "events", "score", "status", "features", "admin")
 """What of /v1 is ours alone. OpenAI's clients may knock anywhere else in it, and parse nothing but
 OpenAI's error shape."""
+OPENAI_ROOTS = ("chat", "completions", "embeddings", "models", "responses")
+"""Where OpenAI's clients knock whose base URL lacks its /v1."""
 SEEN_CHARS_MAX = 80
 """How much of a refused value an error repeats."""
 
@@ -137,7 +140,7 @@ class Refused(ApiError):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
-        self.title = message
+        self.title = HTTPStatus(status).phrase
 
 
 def answer(error: ApiError, path: str) -> Response:
@@ -178,7 +181,12 @@ def refused_event(error: BadEvent, *, param: str = "") -> ApiError:
 def is_openai_path(path: str) -> bool:
     """Whether errors on a path are told in OpenAI's shape."""
     parts = path.split("/")
-    return len(parts) > 2 and parts[1] == "v1" and parts[2] not in OWN_PATHS
+    return lacks_v1(path) or (len(parts) > 2 and parts[1] == "v1" and parts[2] not in OWN_PATHS)
+
+
+def lacks_v1(path: str) -> bool:
+    """Whether a path is one of OpenAI's, but for its beginning."""
+    return path.split("/")[1] in OPENAI_ROOTS
 
 
 def openai_error(error: ApiError) -> dict[str, object]:

@@ -236,6 +236,13 @@ def read_key(request: Request, *, is_required: bool) -> str:
 
     Raises BadRequest where one is required or it cannot be one.
     """
+    num_keys = len(request.headers.getlist("idempotency-key"))
+    if num_keys > 1:
+        raise BadRequest(
+            f"at most one Idempotency-Key may be given, got {num_keys}",
+            param="Idempotency-Key",
+            code="invalid_value",
+        )
     key = request.headers.get("idempotency-key", "").strip()
     if len(key) >= 2 and key[0] == key[-1] == '"':
         key = key[1:-1]

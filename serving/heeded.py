@@ -55,6 +55,17 @@ def fields(known: Mapping[str, Reader]) -> Reader:
     return read
 
 
+def beside(needed: str, name: str, reader: Reader) -> Reader:
+    """A reader of objects whose field `name` does something only where `needed` is true in them."""
+
+    def read(value: object, path: str) -> Iterator[str]:
+        yield from reader(value, path)
+        if isinstance(value, dict) and value.get(name) and not value.get(needed):
+            yield _join(path, name)
+
+    return read
+
+
 def by_type(readers: Mapping[str, Reader]) -> Reader:
     """An object whose `type` says what it is; one of another type is not honoured as a whole."""
 
@@ -117,24 +128,28 @@ SAMPLING: Mapping[str, Reader] = {
     "seed": honoured,
     "logit_bias": only({}),
 }
-CHAT: Reader = fields(
-    {
-        **COMMON,
-        **SAMPLING,
-        "messages": each(CHAT_MESSAGE),
-        "max_completion_tokens": honoured,
-        "logprobs": honoured,
-        "top_logprobs": honoured,
-        "response_format": only({"type": "text"}),
-        "tools": only([]),
-        "tool_choice": only("none", "auto"),
-        "parallel_tool_calls": only(True, False),
-        "functions": only([]),
-        "function_call": only("none", "auto"),
-        "modalities": only(["text"], []),
-        "reasoning_effort": only("none"),
-        "verbosity": only("medium"),
-    }
+CHAT: Reader = beside(
+    "logprobs",
+    "top_logprobs",
+    fields(
+        {
+            **COMMON,
+            **SAMPLING,
+            "messages": each(CHAT_MESSAGE),
+            "max_completion_tokens": honoured,
+            "logprobs": honoured,
+            "top_logprobs": honoured,
+            "response_format": only({"type": "text"}),
+            "tools": only([]),
+            "tool_choice": only("none", "auto"),
+            "parallel_tool_calls": only(True, False),
+            "functions": only([]),
+            "function_call": only("none", "auto"),
+            "modalities": only(["text"], []),
+            "reasoning_effort": only("none"),
+            "verbosity": only("medium"),
+        }
+    ),
 )
 COMPLETION: Reader = fields(
     {

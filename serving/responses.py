@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal
 import msgspec
 from fastapi import APIRouter
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
-from pydantic_core import PydanticCustomError
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -23,7 +22,7 @@ from serving.desk import Desk
 from serving.errors import ApiError
 from serving.exchange import Exchange, Usage
 from serving.heeded import RESPONSE
-from serving.schemas import AnswerRequest, Count, TopLogprobs, Turn, Whole
+from serving.schemas import AnswerRequest, Count, TopLogprobs, Turn, Whole, not_taken
 from serving.shapes import Json, answer
 from serving.understand import read_exchange
 from serving.wanted import Wanted
@@ -59,10 +58,8 @@ def _items(value: object) -> object:
         if kind == "reasoning":
             continue  # Of another model's thoughts; the warning names it.
         if kind != "message":
-            raise PydanticCustomError(
-                "input_item",
-                'only items of type "message" are allowed, got one of type {kind}',
-                {"kind": repr(kind)[:40]},
+            raise not_taken(
+                f'only items of type "message" are allowed, got one of type {kind!r:.40}'
             )
         turns.append({**item, "content": _content(item.get("content"))})
     return turns
@@ -70,16 +67,13 @@ def _items(value: object) -> object:
 
 def _refused(value: object) -> object:
     if value is not None:
-        raise PydanticCustomError(
-            "not_stored",
-            "null: nothing is kept between calls here; send the whole conversation as input",
-        )
+        raise not_taken("nothing is kept between calls here; send the whole conversation as input")
     return value
 
 
 def _in_the_foreground(value: bool) -> bool:
     if value:
-        raise PydanticCustomError("background", "false: answers are not made in the background")
+        raise not_taken("answers are not made in the background")
     return value
 
 

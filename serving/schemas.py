@@ -5,6 +5,7 @@ of. Unknown fields are kept apart, not refused, because OpenAI's interface grows
 users' clients; `unknown_fields` names them for the warning or for strict mode.
 """
 
+import codecs
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -31,6 +32,7 @@ from streams.rules import ID_CHARS_MAX, NAME_CHARS_MAX, is_id
 TOP_LOGPROBS_MAX = 20
 """OpenAI's limit, in both of its newer shapes."""
 SEED_LIMIT = 2**63
+NOT_TAKEN = "not_taken"
 UNION_MEMBERS = frozenset({"str", "bool", "int", "float"})
 ALLOWED: Mapping[str, str] = {
     "string_type": "a string",
@@ -55,6 +57,14 @@ ALLOWED: Mapping[str, str] = {
 """Pydantic's error type to what is allowed, in a client's words; the rest keeps its own."""
 
 
+def not_taken(why: str, *, param: str = "") -> PydanticCustomError:
+    """Give the fault of a value that is well formed and not taken: why is a sentence of its own.
+
+    `param` names the field where a check of several fields finds it.
+    """
+    return PydanticCustomError(NOT_TAKEN, "{why}", {"why": why, "param": param})
+
+
 def _text_of_content(value: object) -> object:
     """Join the texts of parts; images, audio and files are not for these policies."""
     if value is None:
@@ -68,11 +78,7 @@ def _text_of_content(value: object) -> object:
         field = "text" if kind in TEXT_PARTS else kind
         known = isinstance(part, dict) and field in ("text", "refusal")
         if not known or not isinstance(part.get(field), str | None):
-            raise PydanticCustomError(
-                "content_part",
-                'only parts of type "text" are allowed, got one of type {kind}',
-                {"kind": repr(kind)[:40]},
-            )
+            raise not_taken(f'only parts of type "text" are allowed, got one of type {kind!r:.40}')
     return text_of(value)
 
 
@@ -311,8 +317,10 @@ class ErasureRequest(Asked):
 def parse_json(body: bytes) -> dict[str, object]:
     """Read a body as a JSON object. Raises BadRequest saying where it stops being JSON.
 
-    A key that comes twice is refused: whoever reads the body next may take the other value.
+    A key that comes twice is refused: whoever reads the body next may take the other value. A mark
+    of byte order before it, as Windows writes it, says nothing (RFC 8259, 8.1).
     """
+    body = body.removeprefix(codecs.BOM_UTF8)
     try:
         value: object = pydantic_core.from_json(body, allow_inf_nan=False, cache_strings="keys")
         if not isinstance(value, dict):
@@ -337,15 +345,26 @@ def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
 def explain(error: ValidationError) -> tuple[str, str]:
     """Give (message, field) of a refused request: what was seen and what is allowed."""
     faults = error.errors(include_url=False)
-    first = faults[0]
+    first = _deepest(faults)
     field = _path_of(first)
     if first["type"] == "missing":
         return f"{field} is required", field
-    if first["type"] == "content_part":
+    if first["type"] == NOT_TAKEN:
+        field = field or first["ctx"]["param"]
         return f"{field}: {first['msg']}", field
     # A union complains once for each of its members: say them all in one sentence.
     allowed = dict.fromkeys(_allowed(fault) for fault in faults if _path_of(fault) == field)
     return f"{field} must be {' or '.join(allowed)}, got {seen(first['input'])}", field
+
+
+def _deepest(faults: list[ErrorDetails]) -> ErrorDetails:
+    """Give the first fault, or what lies beneath it: of an array that holds a wrong element, the
+    element is wrong and not that it is no string, which it may be too."""
+    first = faults[0]
+    for fault in faults:
+        if _path_of(fault).startswith((f"{_path_of(first)}[", f"{_path_of(first)}.")):
+            first = fault
+    return first
 
 
 def _path_of(fault: ErrorDetails) -> str:

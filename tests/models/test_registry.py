@@ -242,6 +242,14 @@ def test_shares_that_are_not_shares_are_refused(registry: Registry, shares: list
     assert registry.arms("chat").revision == 0
 
 
+def test_more_arms_than_can_tell_anything_are_refused_at_once(registry: Registry) -> None:
+    register(registry, "chat", 1)
+    arms = [Arm(name=f"arm-{i}", version=1, share=1 / 128) for i in range(128)]
+    with pytest.raises(ValueError, match="at most 100 arms, got 128"):
+        registry.set_arms("chat", arms, experiment="x", **MOVE)
+    assert registry.arms("chat").revision == 0
+
+
 def test_tenths_sum_to_one_and_equal_names_are_refused(registry: Registry) -> None:
     register(registry, "chat", 1)
     tenths = [Arm(name=f"arm-{i}", version=1, share=0.1) for i in range(10)]

@@ -109,3 +109,4 @@ def test_what_does_not_exist_is_answered_as_a_problem(api: TestClient):
     response = api.get("/nowhere")
     assert response.status_code == 404
     assert response.json()["detail"] == "Not Found: GET /nowhere"
+    assert response.json()["title"] == "Not Found"

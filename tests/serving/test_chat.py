@@ -245,6 +245,8 @@ def test_content_may_come_in_text_parts_and_developer_means_system(api: TestClie
         ({"n": 9}, "n", "at most 8"),
         ({"n": 1.5}, "n", "a whole number"),
         ({"stop": ["a", "b", "c", "d", "e"]}, "stop", "at most 4"),
+        ({"stop": ["a", 5]}, "stop[1]", "a string, got 5"),
+        ({"stop": 5}, "stop", "a string or an array"),
         ({"max_tokens": 0}, "max_tokens", "at least 1"),
         ({"stream": "yes"}, "stream", "true or false"),
         ({"seed": 2**64}, "seed", "less than"),
@@ -263,6 +265,30 @@ def test_a_wrong_field_is_named_with_what_was_seen_and_what_is_allowed(
     assert fault(response)["type"] == "invalid_request_error"
     assert fault(response)["param"] == param
     assert words in fault(response)["message"]
+
+
+def test_a_mark_of_byte_order_before_a_body_says_nothing(api: TestClient):
+    body = b'\xef\xbb\xbf{"model":"chat","messages":[{"role":"user","content":"hi"}]}'
+    assert api.post("/v1/chat/completions", content=body, headers=JSON).status_code == 200
+
+
+@pytest.mark.parametrize("logprobs", [None, False])
+def test_top_log_probabilities_that_nobody_gets_are_named(api: TestClient, logprobs: bool | None):
+    lax = ask(api, logprobs=logprobs, top_logprobs=2)
+    assert lax.headers["x-rluf-warnings"] == 'ignored "top_logprobs"'
+    strict = api.post(
+        "/v1/chat/completions",
+        json={
+            "model": "chat",
+            "messages": [{"role": "user", "content": "hi"}],
+            "logprobs": logprobs,
+            "top_logprobs": 2,
+        },
+        headers={"x-rluf-strict": "true"},
+    )
+    assert fault(strict)["param"] == "top_logprobs"
+    assert "x-rluf-warnings" not in ask(api, logprobs=True, top_logprobs=2).headers
+    assert "x-rluf-warnings" not in ask(api, logprobs=False, top_logprobs=0).headers
 
 
 @pytest.mark.parametrize(
@@ -454,3 +480,10 @@ def test_paths_and_methods_that_do_not_exist_have_the_shape_of_their_neighbours(
         problem = api.get(path)
         assert problem.headers["content-type"] == "application/problem+json"
         assert problem.json()["status"] == status
+
+
+@pytest.mark.parametrize("path", ["/chat/completions", "/responses", "/completions", "/embeddings"])
+def test_who_leaves_v1_out_of_the_base_url_is_told_so(api: TestClient, path: str):
+    refused = api.post(path, json={})
+    assert refused.status_code == 404
+    assert "must end in /v1" in fault(refused)["message"]

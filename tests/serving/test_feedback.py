@@ -323,6 +323,14 @@ def test_without_an_actor_the_key_is_the_user_as_it_is_for_chats(api: TestClient
     assert live.producer.shown[0].user_id == live.producer.reactions[0].user_id
 
 
+def test_two_keys_of_one_post_are_refused(api: TestClient, live: Place):
+    keys = [("Idempotency-Key", "a"), ("Idempotency-Key", "b")]
+    response = api.post("/v1/feedback", json={"response_id": "r", "signal": "love"}, headers=keys)
+    assert response.status_code == 400
+    assert response.json()["param"] == "Idempotency-Key"
+    assert live.producer.reactions == []
+
+
 def test_a_key_may_be_required(start: StartApi):
     api = start(idempotency_required=True)
     assert problem(send(api))["code"] == "idempotency_key_missing"

@@ -231,3 +231,11 @@ def test_a_page_behind_a_proxy_that_renames_us_is_ours_where_it_is_listed(start:
 def test_settings_that_would_allow_nothing_or_everything_are_refused(dials):
     with pytest.raises(ValueError, match=r"must be"):
         ServingConfig(**dials)
+
+
+def test_a_body_of_two_types_is_no_json(api: TestClient, live: Place):
+    types = [("content-type", "application/json"), ("content-type", "text/plain")]
+    for headers in (types, types[::-1]):
+        response = api.post("/v1/feedback", content=json.dumps(TAP), headers=headers)
+        assert response.status_code == 415
+    assert live.producer.reactions == []

@@ -247,6 +247,41 @@ def test_completions_refuse_what_they_do_not_do(base_url: str, fields: dict[str,
     assert answer.json()["error"]["type"] == "invalid_request_error"
 
 
+@pytest.mark.parametrize(
+    ("path", "fields", "param", "words"),
+    [
+        ("completions", {"prompt": [1, 2]}, "prompt", "not as tokens"),
+        ("completions", {"prompt": ["a", 1]}, "prompt[1]", "must be a string, got 1"),
+        ("completions", {"best_of": 2, "stream": True}, "best_of", "cannot be streamed"),
+        ("completions", {"echo": True, "logprobs": 1}, "echo", "not with logprobs"),
+        ("responses", {"input": [5]}, "input[0]", "must be an object, got 5"),
+        ("responses", {"input": [{"role": "bot"}]}, "input[0].role", "one of"),
+        ("responses", {"input": [{"type": "item_reference"}]}, "input", "'item_reference'"),
+        (
+            "responses",
+            {"input": [{"role": "user", "content": [{"type": "input_image"}]}]},
+            "input[0].content",
+            "got one of type 'input_image'",
+        ),
+        (
+            "responses",
+            {"previous_response_id": "resp_1"},
+            "previous_response_id",
+            "nothing is kept",
+        ),
+        ("responses", {"background": True}, "background", "not made in the background"),
+    ],
+)
+def test_what_is_not_taken_is_named_where_it_stands(
+    base_url: str, path: str, fields: dict[str, Any], param: str, words: str
+):
+    asked = {"model": "chat", "prompt" if path == "completions" else "input": "hi"} | fields
+    error = httpx.post(f"{base_url}/v1/{path}", json=asked).json()["error"]
+    assert error["param"] == param
+    assert error["message"].startswith(f"{param}: ") or "must be" in error["message"]
+    assert words in error["message"]
+
+
 def test_chats_tell_log_probabilities_whole_and_in_pieces_alike(client: OpenAI):
     asked: dict[str, Any] = {
         "model": "chat@v1",
