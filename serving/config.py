@@ -10,6 +10,7 @@ from streams.secret import SECRET
 HOST = re.compile(r"\*|\.?[a-z0-9._-]+|[0-9a-f]*:[0-9a-f]*:[0-9a-f:.]*", re.IGNORECASE)
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#\s@]+", re.IGNORECASE)
 HEADER = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]*", re.IGNORECASE)
+SECRET_HEADERS = ("authorization", "proxy-authorization", "cookie", "x-api-key")
 ROOT_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*")
 
 
@@ -181,6 +182,8 @@ class ServingConfig:
         for header in (self.user_header, self.conversation_header, self.message_header):
             if not HEADER.fullmatch(header):
                 raise ValueError(f"{header!r} must be empty or the name of a request header")
+            if header.lower() in SECRET_HEADERS:
+                raise ValueError(f"{header!r} holds a secret, which may be nobody's name")
         for name in self.hosts:
             if not HOST.fullmatch(name):
                 raise ValueError(f"hosts has {name!r}, must be names such as api.example.com")

@@ -299,7 +299,13 @@ def test_nobody_is_nobodys_other_name(api: TestClient, live: Place, door: str):
 
 
 @pytest.mark.parametrize(
-    "dials", [{"user_header": "X User"}, {"background_prompts": ("hello", " ")}], ids=str
+    "dials",
+    [
+        {"user_header": "X User"},
+        {"user_header": "Authorization"},
+        {"background_prompts": ("hello", " ")},
+    ],
+    ids=str,
 )
 def test_settings_that_match_nothing_or_everything_are_refused(dials):
     with pytest.raises(ValueError, match=r"must be|every prompt"):

@@ -4,6 +4,7 @@ These runs go through private methods of TRL 1.16; they are what tells when a ne
 """
 
 import hashlib
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -100,6 +101,15 @@ def test_a_checkpoint_loads_and_talks_like_any_policy(production, tmp_path):
     assert len(learned.reply(PROMPTS, max_new_tokens=5, seed=0)) == len(PROMPTS)
     assert learned.model.generation_config.eos_token_id == [old.tokenizer.eos_token_id]
     assert learned.tokenizer.chat_template == old.tokenizer.chat_template
+
+
+def test_dials_of_sampling_without_do_sample_do_not_end_a_run(production, tmp_path):
+    """As Llama 2 was published: transformers loads such dials and refuses to write them."""
+    odd = shutil.copytree(production, tmp_path / "odd")
+    (odd / "generation_config.json").write_text('{"temperature": 0.9, "do_sample": false}')
+    config = replace(CONFIG, steps=1)
+    path = Crpg().improve(task(odd, tmp_path / "out", config)).checkpoints[-1].path
+    assert Policy.from_pretrained(path).model.generation_config.temperature == 0.9
 
 
 def test_the_same_task_gives_the_same_weights(production, tmp_path):

@@ -29,7 +29,7 @@ from trl import RLOOConfig, RLOOTrainer
 
 from models.chat import Chat
 from models.policy import Policy
-from models.published import make_portable
+from models.published import make_portable, save_model
 from models.sampling import Dials
 from models.tokens import ChatTokenizer
 from training.algorithms.base import Checkpoint, Improvement, Step, Task
@@ -263,7 +263,7 @@ class Rules(TrainerCallback):
 
     def _keep(self, step: int) -> None:
         path = self.task.out / f"step-{step:04d}"
-        self.trainer.model.save_pretrained(path)
+        save_model(self.trainer.model, path)
         self.trainer.processing_class.save_pretrained(path)
         make_portable(path)
         self.checkpoints.append(Checkpoint(step=step, path=path))
