@@ -22,6 +22,7 @@ from tests.end_to_end.test_up import Up
 from tests.features.histories import reaction, shown, store_all
 from tests.rluf.command import environment
 from tests.rluf.small_home import make_home, settings_of, write_inputs
+from tests.verdicts import said
 from tests.waiting import WAIT_S, wait_for
 
 ROOT = Path(__file__).parents[2]
@@ -152,7 +153,7 @@ def _add_versions(home: Path, inputs: Path) -> None:
             config_hash=str(number) * 64,
             snapshot_hash=None,
         )
-        registry.record_verdict("chat", number, gate="policy", passed=True, reasons=[], measures=[])
+        registry.record_verdict("chat", number, said("policy"))
     registry.close()
 
 
