@@ -183,7 +183,7 @@ class ServingConfig:
             if not HEADER.fullmatch(header):
                 raise ValueError(f"{header!r} must be empty or the name of a request header")
             if header.lower() in SECRET_HEADERS:
-                raise ValueError(f"{header!r} holds a secret, which may be nobody's name")
+                raise ValueError(f"{header!r} must be a header that holds no secret")
         for name in self.hosts:
             if not HOST.fullmatch(name):
                 raise ValueError(f"hosts has {name!r}, must be names such as api.example.com")
