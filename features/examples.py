@@ -16,10 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.config import FeaturesConfig
-from features.definitions import TRAINING_SERVICE
 from features.history import first_report_sql
 from features.labels import interval_sql, is_on_sql, was_mistap_sql
-from features.online import join_history
 from features.quarantine import distrusted_sql
 from features.sampling import (
     Bools,
@@ -206,6 +204,10 @@ def fill_in(
     drawn: Draw,
 ) -> pa.Table:
     """Add texts, and what was known of the user before, to the drawn exposures."""
+    # Here, because who only reads examples needs no Feast: 100 MB and a second in each process.
+    from features.definitions import TRAINING_SERVICE
+    from features.online import join_history
+
     rows = drawn.rows.append_column("row", pa.array(range(drawn.rows.num_rows), pa.int64()))
     connection.register("drawn", rows.select(["row", "source", "id"]))
     texts = connection.sql(

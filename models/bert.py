@@ -11,8 +11,12 @@ from typing import TypeGuard, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import BertForSequenceClassification
-from transformers.models.bert.modeling_bert import BertLayer
+
+from models.lean import lean_imports
+
+with lean_imports():
+    from transformers import BertForSequenceClassification
+    from transformers.models.bert.modeling_bert import BertLayer
 
 
 def is_splittable(model: nn.Module) -> TypeGuard[BertForSequenceClassification]:

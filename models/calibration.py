@@ -14,8 +14,6 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize
-from sklearn.isotonic import IsotonicRegression
 
 Kind: TypeAlias = Literal["none", "platt", "isotonic"]
 Floats: TypeAlias = npt.NDArray[np.float64]
@@ -100,6 +98,8 @@ def fit_platt(
     The intercept is free, so predictions sum to the positives where it was fitted. Raises
     ValueError where one class is missing.
     """
+    from scipy.optimize import minimize  # Here: who only reads a calibration needs no SciPy.
+
     x, y, w = _checked(logits, labels, weights)
     start = np.array([1.0, _logit(float(np.average(y, weights=w))) - float(np.average(x))])
 
@@ -138,6 +138,8 @@ def fit_isotonic(
     logit would be infinite. Falls back to Platt where fewer than two blocks remain. Raises
     ValueError where one class is missing.
     """
+    from sklearn.isotonic import IsotonicRegression
+
     platt = fit_platt(logits, labels, weights, kappa=kappa)
     x, y, w = _checked(logits, labels, weights)
     order = np.argsort(x, kind="stable")

@@ -15,15 +15,10 @@ from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
 
 from models.card import ModelCardFacts, write_card
 from models.chat import Chat
+from models.lean import lean_imports
 from models.published import make_portable, save_model
 from models.sampling import (
     Dials,
@@ -37,6 +32,14 @@ from models.sampling import (
 from models.spelling import Speller, SpeltToken
 from models.stops import StopCutter
 from models.tokens import ChatTokenizer, TextStream
+
+with lean_imports():
+    from transformers import (
+        AutoModelForCausalLM,
+        AutoTokenizer,
+        PreTrainedModel,
+        PreTrainedTokenizerBase,
+    )
 
 FinishReason: TypeAlias = Literal["stop", "length"]
 

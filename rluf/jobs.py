@@ -1,7 +1,8 @@
 """The steps' work, run in worker processes: each job is a name, plain arguments and one folder.
 
 A job writes what it makes into `out` and returns plain JSON values; it reads nothing but its
-arguments, so that its result depends on nothing else.
+arguments, so that its result depends on nothing else. What one job alone needs and is large (TRL,
+scikit-learn) is imported by that job: the other worker processes stay smaller.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from features.snapshot import load_snapshot
 from models.chat import Chat
 from models.policy import Policy
 from models.reward import RewardModel
-from training.baseline import fit_tfidf
 from training.config import (
     GatesConfig,
     PolicyConfig,
@@ -28,10 +28,8 @@ from training.evidence.clustered import Users
 from training.evidence.gates import decide_reward
 from training.evidence.offline import Samples, draw_samples
 from training.evidence.trial import Trial, run_trial
-from training.fit_preference import fit_preference as fit_pairs
 from training.fit_reward import auroc_rise
 from training.fit_reward import fit_reward as fit_love
-from training.improve_policy import improve_policy as improve
 from training.pretrain_policy import pretrain_policy as pretrain
 from training.shared_trunk import share_trunk
 
@@ -77,6 +75,8 @@ def fit_baseline(
     *, out: Path, on_progress: OnStage, snapshot: Path, config: RewardConfig
 ) -> dict[str, Any]:
     """Fit TF-IDF + logistic regression on the same split."""
+    from training.baseline import fit_tfidf
+
     on_progress("fitting TF-IDF", 0, 1)
     report = fit_tfidf(load_snapshot(snapshot), config)
     on_progress("fitting TF-IDF", 1, 1)
@@ -92,6 +92,8 @@ def fit_preference(
     config: PreferenceConfig,
 ) -> dict[str, Any]:
     """Fit a reward model on one half of the pairs; all pairs of a prompt lie in one half."""
+    from training.fit_preference import fit_preference as fit_pairs
+
     report = fit_pairs(pairs, config, out / "model", on_progress=on_progress, half=half)
     return {"report": report.to_json()}
 
@@ -107,6 +109,8 @@ def improve_policy(
     parent: str = "",
 ) -> dict[str, Any]:
     """Refresh a policy by its rewards and judges; every checkpoint is a candidate."""
+    from training.improve_policy import improve_policy as improve
+
     scorers = share_trunk(
         {name: RewardModel.from_pretrained(path) for name, path in rewards.items()}
     )

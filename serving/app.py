@@ -1,7 +1,7 @@
 """The HTTP API, put together: what outside hands in, what runs while it serves, its routes."""
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from features.online import online_features
 from models.registry import Registry
 from serving.admin import admin_routes
 from serving.chat import chat_routes
@@ -52,6 +51,15 @@ def no_scorer() -> None:
     """There is no P[Love] model."""
 
 
+def read_online(
+    root: Path, *, users: Sequence[str] = (), policies: Sequence[str] = ()
+) -> Mapping[str, Mapping[str, Mapping[str, object]]]:
+    """Give the latest features. Feast is imported when they are first asked for: it is 100 MB."""
+    from features.online import online_features
+
+    return online_features(root, users=users, policies=policies)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Room:
     """What the API is made of. Whoever made the producer and the registry closes them."""
@@ -68,7 +76,7 @@ class Room:
     """None makes one over the registry's policies, in this process."""
     meters: Meters | None = None
     """Those of `engine`, where one is given."""
-    online: OnlineFeatures = online_features
+    online: OnlineFeatures = read_online
     pseudonyms: Pseudonyms | None = None
     """None stores user ids as clients send them."""
     tokens: FeedbackTokens | None = None

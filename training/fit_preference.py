@@ -26,13 +26,12 @@ from transformers import (
     TrainingArguments,
 )
 from transformers.modeling_outputs import SequenceClassifierOutput
-from trl import RewardConfig as TrainerConfig
-from trl import RewardTrainer
 
 from models.bert import attend_evenly, is_splittable
 from models.calibration import Calibration
 from models.card import ModelCardFacts
 from models.chat import chat_of
+from models.lean import lean_imports
 from models.reward import RewardModel, base_license, base_name
 from training.config import PreferenceConfig, layers_kept
 from training.optimizer import head_optimizer
@@ -40,6 +39,10 @@ from training.pairs import Pair, read_pairs
 from training.probe import start_from_nothing
 from training.reward_metrics import wilson_interval
 from training.token_cache import TokenCache, fill_cache, freeze_lower
+
+with lean_imports():
+    from trl import RewardConfig as TrainerConfig
+    from trl import RewardTrainer
 
 logger = logging.getLogger(__name__)
 

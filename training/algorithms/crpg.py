@@ -25,9 +25,9 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
-from trl import RLOOConfig, RLOOTrainer
 
 from models.chat import Chat
+from models.lean import lean_imports
 from models.policy import Policy
 from models.published import make_portable, save_model
 from models.sampling import Dials
@@ -36,6 +36,9 @@ from training.algorithms.base import Checkpoint, Improvement, Step, Task
 from training.config import PolicyConfig
 from training.mixture import Mixture, Scores, kl_gate, mix, next_multiplier
 from training.objectives.base import Completions
+
+with lean_imports():
+    from trl import RLOOConfig, RLOOTrainer
 
 logger = logging.getLogger(__name__)
 
