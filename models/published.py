@@ -17,9 +17,12 @@ from typing import Any
 
 import yaml
 from safetensors import safe_open
-from transformers import PreTrainedModel
 
 from models.card import CARD_FILE
+from models.lean import lean_imports
+
+with lean_imports():
+    from transformers import PreTrainedModel
 
 KEPT = (
     *("*.json", "*.jinja", "additional_chat_templates/*.jinja"),

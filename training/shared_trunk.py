@@ -29,7 +29,7 @@ ScoreChats = Callable[[Sequence[Chat]], Tensor]
 
 
 def share_trunk(rewards: Mapping[str, RewardModel]) -> dict[str, ScoreChats]:
-    """A scorer for each reward model; those that can share layers do.
+    """A scorer for each reward model; those that can share layers do, and hold them once.
 
     Only the last call's states are kept, so sharing needs the models to be asked of the same chats
     one after the other, as a mixture of objectives does.
@@ -40,7 +40,10 @@ def share_trunk(rewards: Mapping[str, RewardModel]) -> dict[str, ScoreChats]:
     splittable = {name: reward for name, reward in rewards.items() if is_splittable(reward.model)}
     depth = common_depth(list(splittable.values()))
     if depth > 0:
-        trunk = _Trunk(next(iter(splittable.values())), depth)
+        first, *others = splittable.values()
+        for other in others:
+            _take_trunk(other, first, depth)
+        trunk = _Trunk(first, depth)
         scorers |= {name: trunk.scorer(reward) for name, reward in splittable.items()}
     return scorers
 
@@ -64,6 +67,19 @@ def common_depth(rewards: Sequence[RewardModel]) -> int:
             break
         depth += 1
     return depth
+
+
+def _take_trunk(reward: RewardModel, first: RewardModel, depth: int) -> None:
+    """Have a model hold the first one's trunk instead of its own, which is equal."""
+    mine, its = _bert(reward), _bert(first)
+    mine.bert.embeddings = its.bert.embeddings
+    for number in range(depth):
+        mine.bert.encoder.layer[number] = its.bert.encoder.layer[number]
+    shared = {parameter.data_ptr() for parameter in its.parameters()}
+    for parameter in mine.parameters():
+        if parameter.data_ptr() not in shared:
+            # A weight may be a view of its model's whole file, which stays in memory with it.
+            parameter.data = parameter.data.clone()
 
 
 class _Trunk:

@@ -10,7 +10,7 @@ import sys
 import pytest
 import torch
 
-LARGE = ("feast", "pandas", "scipy", "sklearn", "trl", "datasets")
+LARGE = ("feast", "pandas", "sklearn", "trl", "datasets")
 ON_GPU = () if torch.cuda.is_available() else ("triton",)
 
 
@@ -35,9 +35,9 @@ def test_a_job_that_trains_brings_its_trainer_alone():
 def test_what_was_left_out_can_be_imported_later():
     later = "from scipy.optimize import minimize\nfrom sklearn.metrics import roc_auc_score"
     brought = large_after(f"import models.policy, models.reward\n{later}")
-    assert {"scipy", "sklearn"} <= {*brought}
+    assert "sklearn" in brought
 
 
 def test_what_was_imported_before_stays():
     code = "import scipy.optimize, sklearn.metrics\nimport models.policy, models.reward"
-    assert {"scipy", "sklearn"} <= {*large_after(code)}
+    assert "sklearn" in large_after(code)

@@ -172,6 +172,21 @@ def test_models_on_one_encoder_share_its_layers_and_give_their_own_scores(encode
             torch.testing.assert_close(scorers[name](batch), expected, atol=1e-5, rtol=1e-4)
 
 
+def test_models_on_one_encoder_hold_its_layers_once(encoder):
+    one, other = load(encoder), load(encoder, 1)
+    torch.nn.init.normal_(other.model.bert.encoder.layer[-1].output.dense.weight, std=0.1)
+    chats = texts(30)
+    expected = other.calibrated_logits(chats)
+    share_trunk({"one": one, "other": other})
+    shared = {parameter.data_ptr() for parameter in one.model.parameters()}
+    embeddings = other.model.bert.embeddings.word_embeddings.weight
+    assert embeddings.data_ptr() in shared
+    for parameter in other.model.parameters():
+        whole = parameter.numel() * parameter.element_size()
+        assert parameter.data_ptr() in shared or parameter.untyped_storage().nbytes() == whole
+    torch.testing.assert_close(other.calibrated_logits(chats), expected)
+
+
 def test_models_that_read_otherwise_share_nothing(encoder):
     one, other = load(encoder), load(encoder)
     other.max_tokens = 16
