@@ -48,3 +48,9 @@ def streams_config(kafka_broker: Broker) -> StreamsConfig:
         dead_letters_topic=f"{name}.dead-letters",
         decisions_topic=f"{name}.decisions",
     )
+
+
+def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
+    """Name a test's bytes by their argument: what is compressed differs from second to second, and
+    processes that run side by side have to collect the same names."""
+    return argname if isinstance(val, bytes) and not val.isascii() else None
