@@ -37,7 +37,14 @@ def admin_routes(desk: Desk) -> APIRouter:
         """Point an alias to a version, if it is where the caller believes."""
         who = _operator(desk, request)
         asked = await read_request(request, AliasRequest, desk.config)
+        await _require_model(desk, name)
         number = asked.version
+        if number == asked.expected:
+            raise InConflict(
+                f"alias {alias!r} would move from {asked.expected} to {number}, which is no move",
+                param="version",
+                code="no_move",
+            )
         if number is not None and alias in GUARDED and not asked.override:
             await _refuse_if_refused(desk, name, number)
         move = await _ask(
@@ -59,6 +66,7 @@ def admin_routes(desk: Desk) -> APIRouter:
         """Divide the users anew."""
         who = _operator(desk, request)
         asked = await read_request(request, ArmsRequest, desk.config)
+        await _require_model(desk, name)
         arms = [Arm(name=a.name, version=a.version, share=a.share) for a in asked.arms]
         if not asked.override:
             for number in {arm.version for arm in arms} - await _live_versions(desk, name):
@@ -104,6 +112,12 @@ def _operator(desk: Desk, request: Request) -> str:
     """Give the operator's name in the history. Raises Unauthorised."""
     require_key(request, desk.config.admin_keys)
     return f"admin {key_unit(request)}"
+
+
+async def _require_model(desk: Desk, name: str) -> None:
+    """Raise NotFound where nothing of the name is registered, before the body is weighed."""
+    if not await _ask(desk, lambda: desk.registry.versions(name)):
+        raise NotFound(f"nothing is registered as {name!r}", code="not_registered")
 
 
 async def _live_versions(desk: Desk, name: str) -> set[int]:

@@ -127,7 +127,7 @@ def create_app(room: Room) -> FastAPI:
     app.include_router(_house_routes(desk, RegistryMeters(desk.registry, desk.meters)))
     if room.config.admin_keys:
         app.include_router(admin_routes(desk))
-    describe(app, room.config)
+    describe(app, room.config, room.streams)
     return app
 
 

@@ -6,11 +6,11 @@
     ├── Unauthorised    401  no key, or one that we do not know
     ├── Forbidden       403  known, and not allowed: a page of another site, another's token
     ├── NotFound        404  no such path, version or feature row
-    ├── InConflict      409  the same thing is under way, or has changed meanwhile
+    ├── InConflict      409  the same thing is under way, has changed, or is no time for our clock
     ├── TooLarge        413  the body is larger than we read
     ├── WrongType       415  the body is not JSON, or does not say that it is
     ├── Misdirected     421  asked for a host that we do not answer for
-    ├── Unprocessable   422  well formed, but not allowed: an unknown signal, an absurd time
+    ├── Unprocessable   422  well formed, but not allowed: an unknown signal
     ├── Busy            429  too much at once; retry after a moment
     └── NotReady        503  something that we need is away; retry after a moment
 
@@ -172,9 +172,16 @@ def answer(error: ApiError, path: str) -> Response:
     )
 
 
+EVENT_REFUSALS: Mapping[str, type[ApiError]] = {
+    "too_large": TooLarge,
+    "absurd_time": InConflict,  # With the clock: the same event may be taken at another time.
+}
+"""What an event is answered with that the log would refuse for a reason; the rest is malformed."""
+
+
 def refused_event(error: BadEvent, *, param: str = "") -> ApiError:
     """Give the answer to an event that the log would refuse."""
-    kind = TooLarge if error.reason == "too_large" else BadRequest
+    kind = EVENT_REFUSALS.get(error.reason, BadRequest)
     return kind(error.detail, param=param or error.field or None, code=error.reason)
 
 

@@ -211,7 +211,8 @@ class Clerk:
 
 
 def understand(asked: FeedbackRequest, *, actor_default: str, network: str, desk: Desk) -> Said:
-    """Read what was meant. Raises BadRequest for what is missing, Unprocessable for bad values."""
+    """Read what was meant. Raises BadRequest for what is missing, Unprocessable for bad values,
+    InConflict for a time that a sound clock does not show."""
     response_id = _response_id(asked)
     actor = actor_default
     if asked.actor_id is not None:
@@ -387,7 +388,7 @@ def _occurred_at(asked: FeedbackRequest, desk: Desk, now: datetime) -> datetime:
     except OverflowError:
         moment = None
     if moment is None or not desk.streams.oldest <= moment <= latest:
-        raise Unprocessable(
+        raise InConflict(
             f"occurred_at must lie between {desk.streams.oldest.isoformat()} and"
             f" {desk.streams.door_skew_s_max} s from now, got {seen(asked.occurred_at)}",
             param="occurred_at",

@@ -7,7 +7,7 @@ Paths, methods and parameters come from the routes themselves; a route without a
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Literal
+from typing import Literal
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
@@ -21,6 +21,17 @@ from models.names import NAME_CHARS_MAX
 from serving.completions import CompletionRequest
 from serving.config import ServingConfig
 from serving.errors import is_openai_path
+from serving.events import BATCH
+from serving.openapi_schemas import (
+    ANSWERS,
+    ERRORS,
+    ID,
+    SCHEMAS,
+    Json,
+    event_schemas,
+    feedback_schema,
+    put_limits,
+)
 from serving.responses import ResponseRequest
 from serving.schemas import (
     AliasRequest,
@@ -30,10 +41,9 @@ from serving.schemas import (
     FeedbackRequest,
     ScoreRequest,
 )
-from streams.rules import ID_CHARS_MAX
+from streams.config import StreamsConfig
+from streams.kafka_binding import STRUCTURED
 
-Json = dict[str, Any]
-SCHEMAS = "#/components/schemas/"
 REQUESTS: Sequence[type[BaseModel]] = (
     ChatRequest,
     CompletionRequest,
@@ -58,6 +68,8 @@ class Route:
 
     takes: str = ""
     """Name of the schema of its body."""
+    answer: str = ""
+    """Name of the schema of a good answer in JSON; empty: an object, which is not described."""
     gives: Mapping[int, str]
     """Content type of each good answer, by status."""
     errors: tuple[int, ...] = ()
@@ -67,38 +79,46 @@ class Route:
 
 
 JSON = "application/json"
-ANY_ID: Json = {"type": "string", "minLength": 1, "maxLength": ID_CHARS_MAX}
 PARAMETERS: Mapping[str, Json] = {
     "name": {"type": "string", "pattern": f"^{NAME.pattern}$", "maxLength": NAME_CHARS_MAX},
     "alias": {"type": "string", "pattern": f"^{ALIAS.pattern}$", "maxLength": NAME_CHARS_MAX},
 }
 """Parameters that are names of the registry; the rest are ids."""
-GIVEN: Json = {JSON: {"type": "object"}, "text/plain": {"type": "string"}}
 STREAMED = "application/json, text/event-stream"
 ROUTES: Mapping[tuple[str, str], Route] = {
     ("POST", "/v1/chat/completions"): Route(
-        takes="ChatRequest", gives={200: STREAMED}, errors=GENERATING, example=CHAT_EXAMPLE
+        answer="ChatCompletion",
+        takes="ChatRequest",
+        gives={200: STREAMED},
+        errors=GENERATING,
+        example=CHAT_EXAMPLE,
     ),
     ("POST", "/v1/completions"): Route(
+        answer="Completion",
         takes="CompletionRequest",
         gives={200: STREAMED},
         errors=GENERATING,
         example={"model": "chat", "prompt": "Hello"},
     ),
     ("POST", "/v1/responses"): Route(
+        answer="Response",
         takes="ResponseRequest",
         gives={200: STREAMED},
         errors=GENERATING,
         example={"model": "chat", "input": "Hello"},
     ),
     ("POST", "/v1/feedback"): Route(
+        answer="Feedback",
         takes="FeedbackRequest",
         gives={202: JSON, 200: JSON},
         errors=(404, 409, 422, 429, 503),
         example={"response_id": "chatcmpl-1", "signal": "love"},
     ),
-    ("POST", "/v1/events"): Route(takes="CloudEvent", gives={202: JSON}, errors=(422, 503)),
+    ("POST", "/v1/events"): Route(
+        answer="EventTaken", takes="CloudEvent", gives={202: JSON}, errors=(409, 422, 503)
+    ),
     ("POST", "/v1/score"): Route(
+        answer="Scores",
         takes="ScoreRequest",
         gives={200: JSON},
         errors=(422, 503),
@@ -109,12 +129,12 @@ ROUTES: Mapping[tuple[str, str], Route] = {
         },
     ),
     ("GET", "/v1/status"): Route(gives={200: JSON}, errors=(503,)),
-    ("GET", "/v1/models"): Route(gives={200: JSON}, errors=(503,)),
-    ("GET", "/v1/models/{model}"): Route(gives={200: JSON}, errors=(404, 503)),
+    ("GET", "/v1/models"): Route(answer="Models", gives={200: JSON}, errors=(503,)),
+    ("GET", "/v1/models/{model}"): Route(answer="Model", gives={200: JSON}, errors=(404, 503)),
     ("GET", "/v1/features/users/{user_id}"): Route(gives={200: JSON}, errors=(404, 503)),
     ("GET", "/v1/features/policies/{policy}"): Route(gives={200: JSON}, errors=(404, 503)),
-    ("GET", "/healthz"): Route(gives={200: JSON}, keys=""),
-    ("GET", "/readyz"): Route(gives={200: JSON, 503: JSON}, keys=""),
+    ("GET", "/healthz"): Route(answer="Health", gives={200: JSON}, keys=""),
+    ("GET", "/readyz"): Route(answer="Readiness", gives={200: JSON, 503: JSON}, keys=""),
     ("GET", "/metrics"): Route(gives={200: "text/plain"}, keys=""),
     ("PUT", "/v1/admin/models/{name}/aliases/{alias}"): Route(
         takes="AliasRequest",
@@ -135,6 +155,7 @@ ROUTES: Mapping[tuple[str, str], Route] = {
         },
     ),
     ("POST", "/v1/admin/erasures"): Route(
+        answer="Erasure",
         takes="ErasureRequest",
         gives={202: JSON},
         errors=(422, 503),
@@ -144,18 +165,18 @@ ROUTES: Mapping[tuple[str, str], Route] = {
 }
 
 
-def describe(app: FastAPI, config: ServingConfig) -> None:
+def describe(app: FastAPI, config: ServingConfig, streams: StreamsConfig) -> None:
     """Have the app serve its description, made once, when it is first asked for."""
 
     def openapi() -> Json:
         if app.openapi_schema is None:
-            app.openapi_schema = build_document(app, config)
+            app.openapi_schema = build_document(app, config, streams)
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way.
 
 
-def build_document(app: FastAPI, config: ServingConfig) -> Json:
+def build_document(app: FastAPI, config: ServingConfig, streams: StreamsConfig) -> Json:
     """Give the whole description."""
     document = get_openapi(
         title=app.title, version=app.version, summary=app.summary, routes=app.routes
@@ -163,8 +184,14 @@ def build_document(app: FastAPI, config: ServingConfig) -> Json:
     _, made = models_json_schema(
         [(model, "validation") for model in REQUESTS], ref_template=SCHEMAS + "{model}"
     )
-    schemas: Json = {**made["$defs"], **ERROR_SCHEMAS, "CloudEvent": CLOUD_EVENT}
-    _limit(schemas, config)
+    schemas: Json = {
+        **made["$defs"],
+        **ERRORS,
+        **ANSWERS,
+        **event_schemas(streams.signal_aliases),
+        "FeedbackRequest": feedback_schema(streams.signal_aliases),
+    }
+    put_limits(schemas, config)
     document["components"] = {
         "schemas": schemas,
         "securitySchemes": {
@@ -196,21 +223,27 @@ def _complete(operation: Json, path: str, route: Route, config: ServingConfig) -
         content: Json = {"schema": {"$ref": SCHEMAS + route.takes}}
         if route.example is not None:
             content["example"] = route.example
-        operation["requestBody"] = {"required": True, "content": {JSON: content}}
+        bodies = {JSON: content}
+        if route.takes == "CloudEvent":
+            batch: Json = {"schema": {"$ref": SCHEMAS + "CloudEventBatch"}}
+            bodies |= {STRUCTURED: content, BATCH: batch}
+        operation["requestBody"] = {"required": True, "content": bodies}
     for parameter in operation.get("parameters", ()):
-        parameter["schema"] = PARAMETERS.get(parameter["name"], ANY_ID)
+        parameter["schema"] = PARAMETERS.get(parameter["name"], ID)
     errors = {*ANYWHERE, *route.errors, *(BODY if route.takes else ()), *((401,) if keys else ())}
     operation["responses"] = {
-        str(status): _answer(status, types) for status, types in route.gives.items()
+        str(status): _answer(status, types, route.answer) for status, types in route.gives.items()
     } | {
         str(status): _error(status, path) for status in sorted(errors) if status not in route.gives
     }
 
 
-def _answer(status: int, types: str) -> Json:
+def _answer(status: int, types: str, name: str) -> Json:
+    body: Json = {"$ref": SCHEMAS + name} if name else {"type": "object"}
+    schemas: Json = {JSON: body, "text/plain": {"type": "string"}}
     return {
         "description": HTTPStatus(status).phrase,
-        "content": {kind: {"schema": GIVEN.get(kind, {})} for kind in types.split(", ")},
+        "content": {kind: {"schema": schemas.get(kind, {})} for kind in types.split(", ")},
     }
 
 
@@ -222,56 +255,3 @@ def _error(status: int, path: str) -> Json:
         "description": HTTPStatus(status).phrase,
         "content": {kind: {"schema": {"$ref": SCHEMAS + name}}},
     }
-
-
-def _limit(schemas: Json, config: ServingConfig) -> None:
-    """Put the limits that are settings into the schemas."""
-    for name in ("ChatRequest", "CompletionRequest"):
-        schemas[name]["properties"]["n"]["anyOf"][0]["maximum"] = config.choices_max
-    schemas["ChatRequest"]["properties"]["messages"]["maxItems"] = config.messages_max
-    schemas["ScoreRequest"]["properties"]["chats"]["maxItems"] = config.score_chats_max
-
-
-ERROR_SCHEMAS: Json = {
-    "OpenAIError": {
-        "type": "object",
-        "required": ["error"],
-        "properties": {
-            "error": {
-                "type": "object",
-                "required": ["message", "type", "param", "code"],
-                "properties": {
-                    "message": {"type": "string"},
-                    "type": {"type": "string"},
-                    "param": {"type": ["string", "null"]},
-                    "code": {"type": ["string", "null"]},
-                },
-            }
-        },
-    },
-    "Problem": {
-        "type": "object",
-        "required": ["type", "title", "status", "detail"],
-        "properties": {
-            "type": {"type": "string"},
-            "title": {"type": "string"},
-            "status": {"type": "integer"},
-            "detail": {"type": "string"},
-            "param": {"type": "string"},
-            "code": {"type": "string"},
-        },
-    },
-}
-CLOUD_EVENT: Json = {
-    "type": "object",
-    "description": "CloudEvents 1.0, structured mode; docs/events.md has the whole contract.",
-    "required": ["specversion", "id", "source", "type", "data"],
-    "properties": {
-        "specversion": {"const": "1.0"},
-        "id": {"type": "string", "minLength": 1, "maxLength": ID_CHARS_MAX},
-        "source": {"type": "string", "minLength": 1, "maxLength": ID_CHARS_MAX},
-        "type": {"enum": ["rluf.response.shown.v1", "rluf.reaction.v1"]},
-        "time": {"type": "string", "format": "date-time"},
-        "data": {"type": "object"},
-    },
-}

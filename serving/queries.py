@@ -34,21 +34,31 @@ def query_routes(desk: Desk, board: StatusBoard) -> APIRouter:
         "/v1/score",
     )
     async def score(request: Request) -> Response:
-        """Give the calibrated P[Love] of the last turn of each chat."""
+        """Give the calibrated P[Love] of the assistant's last turn in each chat."""
         require_key(request, desk.config.api_keys)
         asked = await read_request(request, ScoreRequest, desk.config)
-        warnings = ignored_fields(request, asked, [], desk.config)
         chats = [[turn.read() for turn in chat] for chat in asked.chats]
-        _check_chats(chats, desk.config.score_chats_max)
+        _check_number(chats, desk.config.score_chats_max)
+        turns = [_last_of_assistant(chat, index) for index, chat in enumerate(chats)]
+        heard = [chat[: turn + 1] for chat, turn in zip(chats, turns, strict=True)]
+        after = [
+            f"chats[{index}][{turn + 1}]"
+            for index, turn in enumerate(turns)
+            if turn + 1 < len(chats[index])
+        ]
+        warnings = ignored_fields(request, asked, after, desk.config)
         async with scoring:  # One at a time: a reward model fills the cores by itself.
-            logits = await asyncio.to_thread(_score, desk.scorer, chats)
+            logits = await asyncio.to_thread(_score, desk.scorer, heard)
         if logits is None:
             raise NotReady(
                 "no P[Love] model is registered yet",
                 code="no_reward_model",
                 retry_after_s=desk.config.retry_after_s,
             )
-        rows = [{"p_love": p, "logit": logit} for p, logit in logits]
+        rows = [
+            {"p_love": p, "logit": logit, "turn": turn}
+            for (p, logit), turn in zip(logits, turns, strict=True)
+        ]
         headers = {"x-rluf-warnings": "; ".join(warnings)} if warnings else {}
         return _json({"object": "list", "scores": rows}, headers)
 
@@ -142,21 +152,26 @@ def _check_entity(entity: str) -> None:
         raise BadRequest(f"an id {ID_ALLOWED}, got {seen(entity)}", code="invalid_value")
 
 
-def _check_chats(chats: Sequence[Chat], chats_max: int) -> None:
+def _check_number(chats: Sequence[Chat], chats_max: int) -> None:
     if len(chats) > chats_max:
         raise TooLarge(
             f"at most {chats_max} chats are scored in one call, got {len(chats)}",
             param="chats",
             code="too_many_chats",
         )
-    for index, chat in enumerate(chats):
-        if chat[-1]["role"] != "assistant":
-            raise BadRequest(
-                f"chats[{index}] must end in the assistant's turn that is to be scored, got "
-                f"{chat[-1]['role']!r}",
-                param=f"chats[{index}]",
-                code="invalid_value",
-            )
+
+
+def _last_of_assistant(chat: Chat, index: int) -> int:
+    """Give the place of the turn that is to be scored. Raises BadRequest where there is none."""
+    places = [place for place, turn in enumerate(chat) if turn["role"] == "assistant"]
+    if not places:
+        raise BadRequest(
+            f"chats[{index}] must have a turn of the assistant, which is to be scored, got "
+            f"{len(chat)} of others",
+            param=f"chats[{index}]",
+            code="invalid_value",
+        )
+    return places[-1]
 
 
 def _score(

@@ -89,8 +89,11 @@ INPUT_CONTENT = {
                 "anyOf": [
                     {
                         "type": "object",
-                        "properties": {"type": {"const": kind}, field: {"type": "string"}},
-                        "required": ["type", field],
+                        "properties": {
+                            "type": {"const": kind},
+                            field: {"type": ["string", "null"]},
+                        },
+                        "required": ["type"],
                     }
                     for kind, field in TEXT_PARTS.items()
                 ]

@@ -33,6 +33,8 @@ TOP_LOGPROBS_MAX = 20
 """OpenAI's limit, in both of its newer shapes."""
 SEED_LIMIT = 2**63
 NOT_TAKEN = "not_taken"
+NOT_BLANK = r"[^\s\u001c-\u001f\u0085]"
+"""Anything but white space as `str.isspace` has it, in the regular expressions of JSON Schema."""
 UNION_MEMBERS = frozenset({"str", "bool", "int", "float"})
 ALLOWED: Mapping[str, str] = {
     "string_type": "a string",
@@ -89,7 +91,11 @@ def _not_blank(value: str) -> str:
     return value
 
 
-UserId = Annotated[str, Field(max_length=ID_CHARS_MAX), AfterValidator(_not_blank)]
+UserId = Annotated[
+    str,
+    Field(max_length=ID_CHARS_MAX, json_schema_extra={"pattern": rf"^$|{NOT_BLANK}"}),
+    AfterValidator(_not_blank),
+]
 
 
 def whole_number(value: object) -> object:
@@ -115,8 +121,11 @@ TEXT_CONTENT = {
                 "anyOf": [
                     {
                         "type": "object",
-                        "properties": {"type": {"const": kind}, kind: {"type": "string"}},
-                        "required": ["type", kind],
+                        "properties": {
+                            "type": {"const": kind},
+                            kind: {"type": ["string", "null"]},
+                        },
+                        "required": ["type"],
                     }
                     for kind in ("text", "refusal")
                 ]
@@ -277,14 +286,14 @@ class FeedbackRequest(Asked):
 
 
 class ScoreRequest(Asked):
-    """Chats whose last turn is the assistant's, to be scored by P[Love]."""
+    """Chats, to be scored by P[Love] of the assistant's last turn in each."""
 
     chats: Annotated[list[Annotated[list[Turn], Field(min_length=1)]], Field(min_length=1)]
 
 
 class ArmRequest(Asked):
     name: Annotated[str, Field(min_length=1, max_length=NAME_CHARS_MAX)]
-    version: Annotated[int, Field(ge=1)]
+    version: Count
     share: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
@@ -300,8 +309,8 @@ class ArmsRequest(Asked):
 class AliasRequest(Asked):
     """A move of an alias; `expected` is where the caller believes that it points now."""
 
-    version: Annotated[int, Field(ge=1)] | None
-    expected: Annotated[int, Field(ge=1)] | None
+    version: Count | None
+    expected: Count | None
     why: Annotated[str, Field(min_length=1)]
     override: bool = False
 

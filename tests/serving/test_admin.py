@@ -75,6 +75,18 @@ def test_an_alias_that_moved_meanwhile_is_409_with_what_was_found(admin: TestCli
     assert (body["code"], body["expected"], body["found"]) == ("moved_meanwhile", None, 1)
 
 
+def test_a_move_to_where_it_is_believed_to_be_is_409(admin: TestClient, live: Place):
+    response = move(admin, version=1, expected=1)
+    assert (response.status_code, response.json()["code"]) == (409, "no_move")
+    assert live.registry.history("chat") == []
+
+
+def test_a_model_that_nobody_registered_is_404_whatever_is_asked_of_it(admin: TestClient):
+    elsewhere = ARMS.replace("/chat/", "/nobody/")
+    body = {"experiment": "", "arms": [{"name": "a", "version": 1, "share": 0.5}], "why": "w"}
+    assert admin.put(elsewhere, json=body, headers=OPERATOR).status_code == 404
+
+
 def test_a_version_that_a_gate_refused_is_not_made_champion(admin: TestClient, live: Place):
     refuse(live)
     response = move(admin)

@@ -106,7 +106,18 @@ def test_without_a_reward_model_a_score_is_503(api: TestClient):
     assert "no_reward_model" in response.text
 
 
-def test_a_chat_must_end_in_the_assistants_turn(asked: TestClient):
+def test_the_assistants_last_turn_is_scored_and_the_answer_says_where_it_is(asked: TestClient):
+    body = {"chats": [CHAT, [*CHAT, CHAT[0]]]}
+    response = asked.post("/v1/score", json=body)
+    first, second = response.json()["scores"]
+    assert first == second
+    assert first["turn"] == len(CHAT) - 1
+    assert f"chats[1][{len(CHAT)}]" in response.headers["x-rluf-warnings"]
+    strict = asked.post("/v1/score", json=body, headers={"x-rluf-strict": "1"})
+    assert strict.status_code == 400
+
+
+def test_a_chat_must_have_a_turn_of_the_assistant(asked: TestClient):
     response = asked.post("/v1/score", json={"chats": [CHAT, CHAT[:1]]})
     assert response.status_code == 400
     assert "chats[1]" in response.text
