@@ -174,7 +174,8 @@ def test_it_keeps_up_with_the_status_and_leaves_open_what_was_opened(browser: Br
         live = look.page.locator("#live-body")
         expect(live).to_contain_text("it was loved more", timeout=KEPT_UP_MS)
         expect(look.page.locator("#verdicts-body")).to_contain_text("✓ passed 1 gate")
-        assert look.page.locator("#verdicts-body details").get_attribute("open") is not None
+        opened = look.page.locator("#verdicts-body details[open]")
+        assert opened.get_attribute("data-key") == "chat@2 closers"
         assert look.complaints == []
         look.page.close()
     place.registry.close()

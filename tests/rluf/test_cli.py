@@ -160,7 +160,7 @@ def make_file(folder: Path, name: str, content: bytes) -> Path:
         ("gone.jsonl.gz", None, "no file"),
         ("", None, "a folder"),
         ("plain.jsonl.gz", b"hello", "damaged"),
-        ("events.csv", b"a,b", "neither .jsonl nor .jsonl.gz"),
+        ("events.csv", b"a,b", "events.csv is none of *.jsonl, *.ndjson"),
         ("empty.jsonl", b"\n", "no events"),
     ],
 )

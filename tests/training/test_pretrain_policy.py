@@ -227,12 +227,18 @@ def test_chats_whose_answers_lie_beyond_the_context_cannot_be_learned_from(corpu
 
 
 @pytest.mark.parametrize(
-    "line", ['{"text": "hi"}', '{"messages": []}', "[1]", '{"messages": [{"role": "bot"}]}']
+    ("line", "says"),
+    [
+        ('{"text": "hi"}', "has no messages with roles"),
+        ('{"messages": []}', "has no messages with roles"),
+        ("[1]", "is no JSON object but list"),
+        ('{"messages": [{"role": "bot"}]}', "has no messages with roles"),
+    ],
 )
-def test_a_line_that_is_no_chat_is_named(line, tmp_path):
+def test_a_line_that_is_no_chat_is_named(line, says, tmp_path):
     path = write_corpus(tmp_path / "corpus.jsonl", [chat(0)])
     path.write_text(path.read_text() + line + "\n")
-    with pytest.raises(ValueError, match=r"corpus\.jsonl:2 has no messages with roles"):
+    with pytest.raises(ValueError, match=rf"corpus\.jsonl:2 {says}"):
         read_corpus(path)
 
 
