@@ -170,7 +170,12 @@ def test_feedback_outside_the_window_says_so(api: TestClient, live: Place):
     answered = chat(api, user="ada").json()["id"]
     live.clock.move(8 * 86_400)
     said = love(api, response_id=answered, actor_id="ada")
-    assert (said["learns"], said["why"]) == (False, ["outside_window"])
+    assert said == {
+        "feedback_id": said["feedback_id"],
+        "learns": False,
+        "why": ["outside_window"],
+        "retry_safe": False,
+    }
 
 
 def test_feedback_on_what_may_not_be_learned_from_says_so(api: TestClient):

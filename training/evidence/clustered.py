@@ -8,7 +8,7 @@ Everything that evidence says of means goes through here.
 # P values, U users
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -160,11 +160,7 @@ def _at_least(estimate: Estimate, variance: float) -> Estimate:
 
 
 def _within(measure: Measure, low: float, high: float) -> Measure:
-    return Measure(
-        name=measure.name,
-        value=measure.value,
-        low=max(low, measure.low) if not math.isnan(measure.low) else math.nan,
-        high=min(high, measure.high) if not math.isnan(measure.high) else math.nan,
-        unit=measure.unit,
-        num_users=measure.num_users,
-    )
+    """The measure with its interval cut to what it can be; one without an interval stays so."""
+    if math.isnan(measure.low):
+        return measure
+    return replace(measure, low=max(low, measure.low), high=min(high, measure.high))
