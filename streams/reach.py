@@ -89,8 +89,10 @@ def require_reachable(config: StreamsConfig, *, wait_s: float) -> None:
 
 def greet(address: Address, security: SecurityConfig) -> None:
     """Connect, say who we are, and ask one thing. Raises Refused and Unavailable."""
-    with closing(_connect(address)) as plain:
-        stream = _encrypted(plain, address, security)
+    with (
+        closing(_connect(address)) as plain,
+        closing(_encrypted(plain, address, security)) as stream,  # Closing `plain` leaves TLS open.
+    ):
         try:
             _ask(stream, API_VERSIONS, 0)
         except Closed:

@@ -33,15 +33,17 @@ def lacks(config: StreamsConfig, right: str, what: str) -> Refused:
 def require_rights(
     admin: KafkaAdminClient, config: StreamsConfig, *, reads: Sequence[str], writes: Sequence[str]
 ) -> None:
-    """Raises Refused for the first right that is missing on these topics."""
-    for topic in admin.describe_topics(sorted({*reads, *writes})):
-        name, told = topic["name"], topic.get("authorized_operations")
-        if topic["error_code"] == TopicAuthorizationFailedError.errno:
-            raise lacks(config, "Describe", f"topic {name}")
-        if name in reads and not is_granted(told, "Read"):
-            raise lacks(config, "Read", f"topic {name}")
-        if name in writes and not is_granted(told, "Write"):
-            raise lacks(config, "Write", f"topic {name}")
+    """Raises Refused for the first right that is missing: Describe, then Read, then Write, each in
+    the order of the topics' names (a broker answers in an order of its own)."""
+    topics = {topic["name"]: topic for topic in admin.describe_topics([*{*reads, *writes}])}
+    for right, names in (("Describe", topics), ("Read", reads), ("Write", writes)):
+        for name in sorted(names):
+            if right == "Describe":
+                granted = topics[name]["error_code"] != TopicAuthorizationFailedError.errno
+            else:
+                granted = is_granted(topics[name].get("authorized_operations"), right)
+            if not granted:
+                raise lacks(config, right, f"topic {name}")
 
 
 def require_group(admin: KafkaAdminClient, config: StreamsConfig) -> None:
