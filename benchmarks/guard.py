@@ -27,7 +27,7 @@ from scipy.stats import t
 
 from benchmarks.table import RESULTS
 from features.config import FeaturesConfig
-from streams.guard import PRAISE, Finding, GuardConfig, judge
+from streams.guard.rules import PRAISE, Finding, GuardConfig, judge
 
 ROOT = Path(__file__).resolve().parent.parent
 EVENTS = ROOT.parent / "shared" / "data" / "events"

@@ -29,11 +29,11 @@ from benchmarks.stream_events import reaction
 from benchmarks.stream_worker import WorkerTask
 from benchmarks.table import save_figures
 from features.online import open_online
-from streams.broker import Broker
 from streams.codec import encode
 from streams.config import StreamsConfig
 from streams.events import Message, Reaction, Shown
-from streams.producer import Producer, RecordPlace
+from streams.kafka.broker import Broker
+from streams.kafka.producer import Producer, RecordPlace
 
 ROOT = Path(__file__).parents[1]
 START_S = 60.0

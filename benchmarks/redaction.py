@@ -17,9 +17,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeAlias
 
-from streams.redaction import EMAIL_MARK, PHONE_MARK, redact
-from streams.redaction_numbers import CARD_MARK, IBAN_MARK
-from tests.streams.redaction_cases import CASES, KINDS
+from streams.redaction.numbers import CARD_MARK, IBAN_MARK
+from streams.redaction.redact import EMAIL_MARK, PHONE_MARK, redact
+from tests.streams.redaction.cases import CASES, KINDS
 
 RESULTS = Path(__file__).parent / "results" / "redaction.json"
 Finder: TypeAlias = Callable[[str], list[tuple[int, int]]]

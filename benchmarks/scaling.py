@@ -26,9 +26,9 @@ from matplotlib.figure import Figure
 from benchmarks.stream_events import produce
 from benchmarks.stream_worker import WorkerTask
 from benchmarks.table import save_figures
-from streams.broker import Broker
 from streams.config import StreamsConfig
-from streams.topics import committed_offsets, ensure_topics
+from streams.kafka.broker import Broker
+from streams.kafka.topics import committed_offsets, ensure_topics
 
 ROOT = Path(__file__).parents[1]
 PLOT = ROOT / "docs" / "images" / "scaling.svg"

@@ -31,9 +31,9 @@ import msgspec
 from benchmarks.stream_events import Mix, produce
 from benchmarks.stream_shared import Task
 from benchmarks.table import Row, save
-from streams.broker import Broker
 from streams.config import StreamsConfig
-from streams.topics import ensure_topics
+from streams.kafka.broker import Broker
+from streams.kafka.topics import ensure_topics
 
 PEERS = {
     "table": "plain Faust agent, ids in a Faust table",

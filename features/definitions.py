@@ -17,10 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
-from features.durable import PARTIAL_AGE_S, lock, remove_partial, sync_folder, write_durably
 from features.history import COUNTS, RATES
 from features.lean import lean_imports
 from features.tables import TIME
+from files.durable import PARTIAL_AGE_S, lock, remove_partial, sync_folder, write_durably
 from streams.signals import SIGNALS
 
 with lean_imports():

@@ -17,18 +17,18 @@ import pyarrow.parquet as pq
 from features.aliases import names_of
 from features.config import FeaturesConfig
 from features.definitions import empty_sources, feast_folder
-from features.durable import (
+from features.offline import OFFLINE_STORES
+from features.offline.parquet import needles_of
+from features.online import open_online
+from features.tallies import Tallies, tallies_path
+from features.views import connect_store
+from files.durable import (
     ERASE_PARTIAL_AGE_S,
     PARTIAL_PREFIX,
     lock,
     remove_folder,
     remove_partial,
 )
-from features.offline import OFFLINE_STORES
-from features.offline.parquet import needles_of
-from features.online import open_online
-from features.tallies import Tallies, tallies_path
-from features.views import connect_store
 
 NOT_SEARCHED = ("kafka", "cache")
 """Folders of a home that hold the broker's log and downloads."""

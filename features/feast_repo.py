@@ -35,13 +35,13 @@ from features.definitions import (
     missing_in,
     source_path,
 )
-from features.durable import lock
 from features.history import label_changes_sql
 from features.lean import lean_imports
 from features.offline import OFFLINE_STORES
 from features.online import OnlinePusher, write_source
 from features.tallies import Tallies, tallies_path
 from features.views import connect_store, query
+from files.durable import lock
 from streams.signals import SIGNALS
 
 with lean_imports():

@@ -1,8 +1,8 @@
 """Have the guard look at the facts: what it decides anew, compared with what it holds.
 
-The rules (streams/guard.py) are functions of the set of facts, so their findings depend on no order
-and no repetition. Here the facts of a window are given to them, and what changed becomes verdicts,
-which the worker sends through the log like any other event.
+The rules (streams/guard/rules.py) are functions of the set of facts, so their findings depend on
+no order and no repetition. Here the facts of a window are given to them, and what changed becomes
+verdicts, which the worker sends through the log like any other event.
 """
 
 import logging
@@ -14,13 +14,13 @@ import pyarrow as pa
 
 from features import joins
 from features.config import FeaturesConfig
-from features.durable import lock
 from features.offline.base import OfflineStore
 from features.once import folded_once_sql, once_sql
 from features.quarantine import standing_sql
 from features.views import connect_store, time_sql
+from files.durable import lock
 from streams.events import PERSON, GuardVerdict
-from streams.guard import PRAISE, GuardConfig, changes, judge
+from streams.guard.rules import PRAISE, GuardConfig, changes, judge
 
 logger = logging.getLogger(__name__)
 

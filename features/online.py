@@ -35,13 +35,13 @@ from features.definitions import (
     source_path,
     source_schema,
 )
-from features.durable import PARTIAL_AGE_S, PARTIAL_PREFIX, lock, remove_partial
 from features.history import EntityKey, current_sql, history_sql, label_changes_sql, tallies_sql
 from features.lean import lean_imports
 from features.offline import OFFLINE_STORES
 from features.offline.base import OfflineStore
 from features.tallies import BUSY_WAIT_S, Tallies, tallies_path
 from features.views import connect_store
+from files.durable import PARTIAL_AGE_S, PARTIAL_PREFIX, lock, remove_partial
 from streams.errors import Unavailable
 from streams.events import new_id
 

@@ -11,12 +11,12 @@ import pyarrow as pa
 
 from features.config import FeaturesConfig
 from features.definitions import POLICY_STATS, USER_HISTORY, feast_folder
-from features.durable import lock
 from features.history import EntityKey, current_sql, tallies_sql
 from features.offline import OFFLINE_STORES
 from features.online import PUSH_MEMORY_MB, OnlineStore
 from features.tallies import Tallies, tallies_path
 from features.views import connect_store
+from files.durable import lock
 from streams.errors import Unavailable
 
 logger = logging.getLogger(__name__)

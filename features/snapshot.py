@@ -30,7 +30,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from features.config import FeaturesConfig
-from features.durable import (
+from features.examples import EXAMPLES, SPLITS, draw, expose, fill_in
+from features.guarding import look
+from features.offline import OFFLINE_STORES
+from features.pending import apply_verdicts
+from features.tables import TIME
+from features.views import connect_store
+from files.durable import (
     PARTIAL_AGE_S,
     PARTIAL_PREFIX,
     make_folder,
@@ -38,14 +44,8 @@ from features.durable import (
     sync_folder,
     write_all_durably,
 )
-from features.examples import EXAMPLES, SPLITS, draw, expose, fill_in
-from features.guarding import look
-from features.offline import OFFLINE_STORES
-from features.pending import apply_verdicts
-from features.tables import TIME
-from features.views import connect_store
 from streams.events import GuardVerdict, new_id
-from streams.guard import RULES, GuardConfig
+from streams.guard.rules import RULES, GuardConfig
 from streams.signals import SIGNALS, Signal
 
 logger = logging.getLogger(__name__)

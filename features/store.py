@@ -11,7 +11,7 @@ from features.offline import OFFLINE_STORES
 from features.online import OnlinePusher
 from streams.errors import Unavailable
 from streams.events import GuardVerdict
-from streams.guard import GuardConfig
+from streams.guard.rules import GuardConfig
 from streams.pipeline import Facts
 
 logger = logging.getLogger(__name__)

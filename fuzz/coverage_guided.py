@@ -16,7 +16,7 @@ from streams.pipeline import Record
 
 BATCH = 64
 INPUT_BYTES_MAX = 4_096
-MODULES = ("streams.codec", "streams.rejections", "streams.pipeline", "streams.redaction")
+MODULES = ("streams.codec", "streams.rejections", "streams.pipeline", "streams.redaction.redact")
 
 
 def run_atheris(

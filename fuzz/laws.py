@@ -15,7 +15,7 @@ from streams.config import StreamsConfig
 from streams.errors import BadEvent
 from streams.events import Event, Message, Shown
 from streams.pipeline import EPOCH, Facts, Record
-from streams.redaction import redact, redact_shown
+from streams.redaction.redact import redact, redact_shown
 
 Name: TypeAlias = tuple[str, int, str, str]
 """(topic, partition, source, id)."""

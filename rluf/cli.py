@@ -127,7 +127,7 @@ def refresh(
     recipe: RecipeOption = None, why: WhyOption = "by hand", json: JsonOption = False
 ) -> None:
     """Run one turn of the loop; killed anywhere and run again, it goes on where it stopped."""
-    from rluf.refresh import refresh as turn_of_the_loop
+    from rluf.turn.refresh import refresh as turn_of_the_loop
     from rluf.wiring import adopt_base_policy, open_registry, prepare
 
     console = Console(as_json=json)
@@ -174,7 +174,7 @@ def replay(
     from rluf.replay import replay as send
     from rluf.replay_log import replay_log
     from rluf.wiring import find_brokers, prepare
-    from streams.log import parse_offsets
+    from streams.kafka.log import parse_offsets
 
     if [file is not None, bool(from_offsets), from_time is not None].count(True) != 1:
         usage("name a FILE, or --from-offsets, or --from-time, and only one of them")
@@ -213,7 +213,7 @@ def fit_reward(
     json: JsonOption = False,
 ) -> None:
     """Fit the calibrated probability of a signal on a fresh snapshot and register it."""
-    from rluf.fit_signal import fit_signal
+    from rluf.turn.fit_signal import fit_signal
     from rluf.wiring import open_registry, prepare
 
     console = Console(as_json=json)
@@ -235,7 +235,7 @@ def improve_policy(
     recipe: RecipeOption = None, json: JsonOption = False, why: WhyOption = "by hand"
 ) -> None:
     """Train, judge and register one candidate with the settings' own policy dials."""
-    from rluf.refresh import refresh as turn_of_the_loop
+    from rluf.turn.refresh import refresh as turn_of_the_loop
     from rluf.wiring import adopt_base_policy, open_registry, prepare
 
     console = Console(as_json=json)
@@ -409,8 +409,8 @@ for verb in (lag, compact, erase):
 @app.command()
 def demo(json: JsonOption = False) -> None:
     """Run the whole loop once against simulated users and write runs/demo/report.html."""
-    from rluf.demo import run_demo
-    from rluf.report import summarise
+    from rluf.demo.report import summarise
+    from rluf.demo.run import run_demo
     from rluf.wiring import prepare
 
     console = Console(as_json=json)

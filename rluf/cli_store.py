@@ -168,7 +168,7 @@ def lag(recipe: RecipeOption = None, json: JsonOption = False) -> None:
     `lost` was deleted before it was committed; `undecided` waits for an open transaction.
     """
     from rluf.wiring import find_brokers, prepare
-    from streams.topics import standings
+    from streams.kafka.topics import standings
 
     settings = find_brokers(prepare(load_settings(recipe or ())))
     rows = [

@@ -21,7 +21,7 @@ from rich.progress import (
 from rich.table import Table
 
 from rluf.settings import plain
-from rluf.steps import OnProgress
+from rluf.turn.steps import OnProgress
 
 LINE_EVERY_S = 15.0
 

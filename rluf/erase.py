@@ -22,15 +22,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from features.durable import PARTIAL_PREFIX, write_durably
 from features.erasing import forget_user, known_names, known_texts, search
 from features.views import connect
+from files.durable import PARTIAL_PREFIX, write_durably
 from models.registry import Registry
 from models.versions import Version
 from rluf.settings import Settings, plain
 from streams.errors import Unavailable
 from streams.events import Erasure, new_id
-from streams.producer import Producer
+from streams.kafka.producer import Producer
 
 logger = logging.getLogger(__name__)
 

@@ -17,8 +17,8 @@ from features.views import connect_store, query
 from rluf.settings import Settings
 from streams.errors import Unavailable
 from streams.events import PERSON, GuardVerdict, Ruling, new_id
-from streams.guard import judge
-from streams.producer import Producer
+from streams.guard.rules import judge
+from streams.kafka.producer import Producer
 
 ACK_WAIT_S = 30.0
 START = datetime(1970, 1, 1, tzinfo=UTC)

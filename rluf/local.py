@@ -26,8 +26,8 @@ from urllib.error import URLError
 from urllib.parse import urlsplit
 
 from rluf.settings import BadSettings, Settings
-from streams.broker import Broker
 from streams.errors import CannotStart
+from streams.kafka.broker import Broker
 
 logger = logging.getLogger(__name__)
 

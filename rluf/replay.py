@@ -12,11 +12,11 @@ from typing import Any
 from features.views import query
 from rluf.local import read_state, supervised
 from rluf.settings import Settings
-from rluf.steps import OnProgress
+from rluf.turn.steps import OnProgress
 from streams.errors import Unavailable
-from streams.producer import Producer
+from streams.kafka.producer import Producer
+from streams.kafka.topics import ensure_topics, lag
 from streams.replay import EXAMPLES_MAX, ReplayReport, read_events, replay_file
-from streams.topics import ensure_topics, lag
 
 DRAIN_WARN_S = 10.0
 """Without any progress for this long, we say that we wait: a worker that was killed takes as long

@@ -15,10 +15,10 @@ from features.repair import repair_online
 from features.snapshot import take_snapshot
 from features.store import FactStore
 from rluf.settings import Settings
-from rluf.steps import OnProgress
-from streams.log import measure, read_log
+from rluf.turn.steps import OnProgress
+from streams.kafka.log import measure, read_log
+from streams.kafka.topics import Offsets
 from streams.pipeline import Pipeline, Record
-from streams.topics import Offsets
 
 BATCH_RECORDS = 20_000
 """Records that are written at a time."""
@@ -99,7 +99,7 @@ def replay_log(
     on_progress: OnProgress,
     signal: str = "",
 ) -> ReplayedLog:
-    """Read the log from `start` (see streams.log.measure) into a new store under `into`.
+    """Read the log from `start` (see streams.kafka.log.measure) into a new store under `into`.
 
     With `signal`, also take a snapshot of it in both stores, as known now. The worker may store
     more meanwhile: stop it, or compare while nothing comes in. Raises ValueError where `into` holds

@@ -23,12 +23,12 @@ from urllib.parse import quote
 from pydantic import TypeAdapter, ValidationError
 
 from features.config import FeaturesConfig
+from files.lines import read_whole
 from models.config import ModelsConfig
-from rluf.schedule import ScheduleConfig
+from rluf.turn.schedule import ScheduleConfig
 from serving.config import ServingConfig
 from streams.config import StreamsConfig
-from streams.guard import GuardConfig
-from streams.lines import read_whole
+from streams.guard.rules import GuardConfig
 from streams.secret import HIDDEN, hidden, is_secret, without_secrets
 from streams.times import read_time
 from streams.tracing import TracingConfig

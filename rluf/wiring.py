@@ -88,7 +88,7 @@ def find_brokers(settings: Settings) -> Settings:
 
     Raises BadSettings for files of `streams.security` that cannot be used, and Unavailable.
     """
-    from streams.security import require_usable
+    from streams.kafka.security import require_usable
 
     try:
         require_usable(settings.streams.security)
@@ -191,8 +191,8 @@ def start_api(settings: Settings) -> None:
     from serving.server import serve
     from serving.tokens import KEY_FILE as FEEDBACK_KEY_FILE
     from serving.tokens import FeedbackTokens, make_keys
-    from streams.producer import Producer
-    from streams.topics import require_sender_rights
+    from streams.kafka.producer import Producer
+    from streams.kafka.topics import require_sender_rights
 
     torch.set_num_threads(1)
     try:
@@ -231,8 +231,8 @@ def start_api(settings: Settings) -> None:
 
 def start_scheduler(settings: Settings, recipes: Sequence[str]) -> None:
     """Start turns when they are due, each as its own process, until told to stop."""
-    from rluf.drift import LoopState
-    from rluf.scheduler import run_scheduler
+    from rluf.turn.drift import LoopState
+    from rluf.turn.scheduler import run_scheduler
 
     registry = open_registry(settings)
 

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # The tests' fakes are no part of the installed packages.
 
 from models.registry import Registry  # noqa: E402
-from rluf.report import render  # noqa: E402
+from rluf.demo.report import render  # noqa: E402
 from serving.meters import Meters  # noqa: E402
 from tests.end_to_end.conftest import ARGUMENTS, CHROMIUMS, DESK, PHONE  # noqa: E402
 from tests.serving.conftest import FAST, Place  # noqa: E402

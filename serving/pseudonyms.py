@@ -15,8 +15,8 @@ import secrets
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
-from features.durable import sync_folder
 from features.views import connect
+from files.durable import sync_folder
 
 ANONYMOUS = "anonymous"
 """The user where a request names none and bears no key; stored as it is."""

@@ -19,7 +19,7 @@ from streams.codec import encode_checked
 from streams.config import StreamsConfig
 from streams.errors import BadEvent, Unavailable
 from streams.events import Event
-from streams.producer import RecordPlace
+from streams.kafka.producer import RecordPlace
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ CONNECT_TIMEOUT_S = 1.0
 
 
 class EventProducer(Protocol):
-    """What we need of streams.producer.Producer."""
+    """What we need of streams.kafka.producer.Producer."""
 
     def send(self, event: Event, headers: Sequence[tuple[str, bytes]] = ()) -> Future[RecordPlace]:
         """Queue one event; the future is done once it is durable. Raises or sets Unavailable."""

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from features.durable import sync_folder
+from files.durable import sync_folder
 from serving.errors import Forbidden, Unauthorised
 from serving.pseudonyms import BadKey
 

@@ -14,7 +14,7 @@ from mode.supervisors import CrashingSupervisor
 from yarl import URL
 
 from streams.config import StreamsConfig
-from streams.security import SecurityConfig, for_tls, password_of
+from streams.kafka.security import SecurityConfig, for_tls, password_of
 from streams.transport import ChunkSchema, ChunkTransport
 
 SESSION_TIMEOUT_S = 6.0

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from streams.security import SecurityConfig
+from streams.kafka.security import SecurityConfig
 from streams.signals import check_aliases
 
 RECORD_BYTES_MAX = 10_485_760

@@ -90,7 +90,7 @@ class GuardVerdict(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Only reactions to this response; empty: every reaction of the user from `since` on."""
     action: Ruling
     rule: str
-    """A key of streams.guard.RULES, or streams.events.PERSON."""
+    """A key of streams.guard.rules.RULES, or streams.events.PERSON."""
     rule_version: int
     evidence: str = "{}"
     """What was seen and what is allowed, as a JSON object of numbers and names; no texts."""

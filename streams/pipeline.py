@@ -20,7 +20,7 @@ from streams.dedup import Place, SeenIds, hash_id
 from streams.errors import BadEvent
 from streams.events import DeadLetter, Erasure, Event, GuardVerdict, Reaction, Shown
 from streams.kafka_binding import Headers
-from streams.redaction import redact_shown
+from streams.redaction.redact import redact_shown
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -12,10 +12,10 @@ from typing import Protocol
 
 import msgspec
 
+from files.lines import Line, read_lines
 from streams.config import StreamsConfig
 from streams.errors import BadEvent
-from streams.lines import Line, read_lines
-from streams.producer import RecordPlace
+from streams.kafka.producer import RecordPlace
 from streams.wire import ERASURE_TYPE, REACTION_TYPE, SHOWN_TYPE, VERDICT_TYPE
 
 PENDING_MAX = 5_000
@@ -32,7 +32,7 @@ EXAMPLES_MAX = 10
 
 
 class RawProducer(Protocol):
-    """What we need of streams.producer.Producer."""
+    """What we need of streams.kafka.producer.Producer."""
 
     def send_raw(self, topic: str, key: bytes | None, value: bytes) -> Future[RecordPlace]:
         """Send bytes as they are, stamped with the present."""
@@ -81,7 +81,7 @@ class _Address(msgspec.Struct, gc=False):
 
 def read_events(path: Path) -> Iterator[Line]:
     """The lines of a file of events as they are. Raises ValueError for a name of another kind of
-    file, and as streams/lines.py says."""
+    file, and as files/lines.py says."""
     name = path.name.lower().removesuffix(".gz")
     if path.is_file() and not name.endswith(ENDINGS):
         allowed = ", ".join(f"*{ending}" for ending in ENDINGS)

@@ -46,9 +46,9 @@ from faust.transport.drivers import aiokafka
 from faust.types import TP, AppT, ConsumerMessage, EventT, Message
 
 from streams import meters
+from streams.kafka.topics import is_of_another_topic, is_stamped, stamp_of
 from streams.ledger import Chunk, Ledger
 from streams.pipeline import Record
-from streams.topics import is_of_another_topic, is_stamped, stamp_of
 
 PREFETCH_BACKOFF_S = 86_400.0
 """How long records that are fetched and not taken keep aiokafka from asking their broker again."""

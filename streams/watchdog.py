@@ -12,10 +12,11 @@ import time
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 
-from streams import meters, topics
+from streams import meters
 from streams.config import StreamsConfig
 from streams.errors import Unavailable
-from streams.standing import Place, Standing
+from streams.kafka import topics
+from streams.kafka.standing import Place, Standing
 
 logger = logging.getLogger(__name__)
 

@@ -27,11 +27,11 @@ from streams.config import StreamsConfig
 from streams.dead_letters import send_dead_letters
 from streams.errors import Refused, Unavailable
 from streams.events import GuardVerdict
+from streams.kafka.producer import Producer
+from streams.kafka.remade import watch_topics
+from streams.kafka.rights import refusal_of
+from streams.kafka.topics import ensure_topics, require_worker_rights, topic_ids
 from streams.pipeline import Facts
-from streams.producer import Producer
-from streams.remade import watch_topics
-from streams.rights import refusal_of
-from streams.topics import ensure_topics, require_worker_rights, topic_ids
 from streams.watchdog import Watchdog, standings
 from streams.writer import Trace, Writer
 
@@ -183,7 +183,7 @@ class Worker:
     async def _ensure_topics(self) -> bool:
         """Wait for the broker, make the topics and ask for their ids; False if told to stop before.
 
-        No record is fetched before the ids are known: see streams/remade.py.
+        No record is fetched before the ids are known: see streams/kafka/remade.py.
         """
         while not self._stopping.is_set():
             try:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from streams.broker import Broker
 from streams.config import StreamsConfig
 from streams.events import new_id
+from streams.kafka.broker import Broker
 from tests.properties import register_profiles
 
 CACHE = Path(__file__).parent.parent / "runs" / "cache"

@@ -17,9 +17,9 @@ from typing import Any
 
 import msgspec
 
+from files.lines import read_rows
 from models.chat import Chat, chat_of
 from streams.codec import message_of
-from streams.lines import read_rows
 from streams.wire import MessageWire
 
 NEEDED = ("chosen", "rejected")

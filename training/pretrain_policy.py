@@ -26,11 +26,11 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from files.lines import read_rows
 from models.card import ModelCardFacts
 from models.chat import Chat
 from models.policy import Policy
 from models.tokens import ChatTokenizer
-from streams.lines import read_rows
 from training.config import PretrainConfig
 
 logger = logging.getLogger(__name__)

@@ -27,7 +27,9 @@ import pyarrow.parquet as pq
 
 from features.aliases import forgotten_sql, make_resolved
 from features.config import FeaturesConfig
-from features.durable import (
+from features.offline.base import Compaction, Mark
+from features.tables import SCHEMAS, SQL_TYPES, Fact, Kind, empty_sql, to_table
+from files.durable import (
     ERASE_PARTIAL_AGE_S,
     PARTIAL_AGE_S,
     lock,
@@ -36,8 +38,6 @@ from features.durable import (
     write_all_durably,
     written_durably,
 )
-from features.offline.base import Compaction, Mark
-from features.tables import SCHEMAS, SQL_TYPES, Fact, Kind, empty_sql, to_table
 from streams.errors import Unavailable
 from streams.events import new_id
 from streams.pipeline import Facts

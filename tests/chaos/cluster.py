@@ -17,12 +17,12 @@ from typing import Protocol
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
-from streams.broker import LAUNCH, Broker
 from streams.config import RECORD_BYTES_MAX
 from streams.errors import CannotStart
-from streams.jars import ensure_jars, read_lock
-from streams.java import find_java
-from streams.kraft import (
+from streams.kafka.broker import LAUNCH, Broker
+from streams.kafka.jars import ensure_jars, read_lock
+from streams.kafka.java import find_java
+from streams.kafka.kraft import (
     FORMAT_TIMEOUT_S,
     HEARTBEAT_MS,
     HOST,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from features.views import connect
 from streams.config import StreamsConfig
-from streams.topics import lag
+from streams.kafka.topics import lag
 from tests.chaos.oracle import Expected, Label, content
 from tests.reading import read_whole
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from streams.config import StreamsConfig
 from streams.errors import Unavailable
-from streams.topics import ensure_topics, lag
+from streams.kafka.topics import ensure_topics, lag
 from tests.chaos.cluster import Cluster, SingleNode, ThreeNodes
 from tests.chaos.crew import Crew
 from tests.chaos.disk import StoreDisk

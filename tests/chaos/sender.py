@@ -14,8 +14,8 @@ from pathlib import Path
 
 from streams.config import StreamsConfig
 from streams.errors import Unavailable
+from streams.kafka.producer import Producer, RecordPlace
 from streams.kafka_binding import STRUCTURED_HEADER
-from streams.producer import Producer, RecordPlace
 from tests.chaos.lines import Line, read_lines
 
 PENDING_MAX = 5_000

@@ -24,7 +24,7 @@ import pytest
 
 from features.views import query
 from streams.config import StreamsConfig
-from streams.topics import ensure_topics, lag
+from streams.kafka.topics import ensure_topics, lag
 from tests.chaos.cluster import SingleNode
 from tests.conftest import CACHE
 from tests.rluf.command import ROOT, environment

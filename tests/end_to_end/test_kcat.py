@@ -15,7 +15,7 @@ import pytest
 
 from streams.codec import encode
 from streams.config import StreamsConfig
-from streams.topics import ensure_topics
+from streams.kafka.topics import ensure_topics
 from tests.streams.test_worker import produce, reaction, reactions
 from tests.streams.worker_rig import (
     RunningWorker,

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from rluf.report import render
+from rluf.demo.report import render
 from tests.end_to_end.conftest import DESK, PHONE, Look, open_look
-from tests.rluf.test_report import facts
+from tests.rluf.demo.test_report import facts
 
 pytestmark = pytest.mark.browser
 

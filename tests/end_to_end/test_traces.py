@@ -27,7 +27,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from features.views import query
 from streams.config import StreamsConfig
 from streams.events import new_id
-from streams.topics import ensure_topics, lag
+from streams.kafka.topics import ensure_topics, lag
 from tests.rluf.command import ROOT, environment
 from tests.waiting import WAIT_S, patiently, wait_for
 

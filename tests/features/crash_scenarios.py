@@ -14,13 +14,13 @@ import msgspec
 import pyarrow.parquet as pq
 
 from features.config import FeaturesConfig
-from features.durable import PARTIAL_PREFIX
 from features.erasing import forget_user, search
 from features.online import features_as_of, online_features
 from features.repair import repair_online
 from features.snapshot import take_snapshot
 from features.store import FactStore
 from features.views import VIEWS, connect
+from files.durable import PARTIAL_PREFIX
 from streams.config import StreamsConfig
 from streams.events import DeadLetter
 from streams.ledger import Chunk

@@ -15,11 +15,11 @@ import pytest
 
 from features.config import FeaturesConfig
 from features.definitions import apply_definitions, feast_folder, open_feast
-from features.durable import PARTIAL_PREFIX, remove_folder, remove_partial
 from features.erasing import forget_user, search
 from features.online import OnlineStore, features_as_of
 from features.snapshot import take_snapshot
 from features.store import FactStore
+from files.durable import PARTIAL_PREFIX, remove_folder, remove_partial
 from tests.features.crash_points import KILLED, Nursery, Points
 from tests.features.histories import (
     AFTER,

@@ -11,7 +11,7 @@ from features.config import FeaturesConfig
 from features.guarding import facts_for_guard, look, window_start
 from features.offline.parquet import ParquetStore
 from features.views import connect
-from streams.guard import GuardConfig, judge
+from streams.guard.rules import GuardConfig, judge
 from tests.features.histories import START, at, busy_month, facts_of, reaction, shown
 
 LONG_AGO = START - timedelta(days=1)

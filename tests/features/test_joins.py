@@ -11,11 +11,11 @@ import pytest
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from features.config import FeaturesConfig
-from features.durable import lock
 from features.guarding import decide
 from features.joins import WINDOW, JoinMeters, measure_joins
 from features.views import connect
-from streams.guard import GuardConfig
+from files.durable import lock
+from streams.guard.rules import GuardConfig
 from tests.features.histories import at, erasure, reaction, shown, store_all, verdict
 
 DAY_S = WINDOW.total_seconds()

@@ -139,7 +139,7 @@ def test_a_disk_that_fails_while_pushing_is_unavailable_and_loses_nothing(
         raise OSError(28, os.strerror(28))
 
     with monkeypatch.context() as patched:
-        patched.setattr("features.durable.os.fsync", fail)
+        patched.setattr("files.durable.os.fsync", fail)
         with pytest.raises(Unavailable, match="No space"):
             store.push()
     assert store.push() == 2

@@ -19,7 +19,7 @@ from features.guarding import decide
 from features.offline.parquet import ParquetStore
 from features.snapshot import load_snapshot, take_snapshot
 from streams.events import PERSON
-from streams.guard import RULES, GuardConfig
+from streams.guard.rules import RULES, GuardConfig
 from tests.features.histories import at, busy_month, reaction, replay, shown, store_all, verdict
 from tests.properties import examples
 

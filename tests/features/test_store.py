@@ -110,7 +110,7 @@ def test_a_failing_disk_is_unavailable_and_says_what_to_do(tmp_path, monkeypatch
 
     facts = facts_of([reaction("r"), shown("q")])
     with monkeypatch.context() as patched:
-        patched.setattr(f"features.durable.os.{call}", fail)
+        patched.setattr(f"files.durable.os.{call}", fail)
         with pytest.raises(Unavailable) as raised:
             store.append(facts)
     text = str(raised.value)

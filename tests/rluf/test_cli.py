@@ -54,7 +54,9 @@ def call(
 
     for name in [name for name in os.environ if name.startswith("RLUF_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setattr("streams.topics.REQUEST_TIMEOUT_MS", 1_000)  # Nobody answers later either.
+    monkeypatch.setattr(
+        "streams.kafka.topics.REQUEST_TIMEOUT_MS", 1_000
+    )  # Nobody answers later either.
     before = dict(os.environ)
     yield run
     os.environ.clear()  # The command prepares the environment of its libraries.

@@ -29,7 +29,7 @@ from rluf.erase import erase_facts
 from rluf.faults import FAULT, UNAVAILABLE, exit_code_of
 from rluf.local import BadHome, Child, Supervisor, is_up, read_state, supervised
 from rluf.settings import BadSettings, Settings, load_settings
-from rluf.steps import RESULT, Step, Steps
+from rluf.turn.steps import RESULT, Step, Steps
 from rluf.wiring import find_brokers, prepare
 from streams.errors import Unavailable
 from tests.damages import DAMAGES, cut, empty, every_damage, gone, unreadable, zeroed

@@ -26,7 +26,7 @@ from rluf.erase import erase_facts, erase_user
 from rluf.settings import load_settings
 from streams.errors import Unavailable
 from streams.events import Message
-from streams.topics import ensure_topics
+from streams.kafka.topics import ensure_topics
 from tests.features.histories import (
     AFTER,
     at,

@@ -22,13 +22,13 @@ def large_after(statements: str) -> list[str]:
     return ran.stdout.split()
 
 
-@pytest.mark.parametrize("module", ["rluf.jobs", "serving.server"])
+@pytest.mark.parametrize("module", ["rluf.turn.jobs", "serving.server"])
 def test_a_process_begins_without_the_libraries_that_only_some_work_needs(module):
     assert large_after(f"import {module}") == []
 
 
 def test_a_job_that_trains_brings_its_trainer_alone():
-    brought = large_after("import rluf.jobs, training.fit_preference, training.improve_policy")
+    brought = large_after("import rluf.turn.jobs, training.fit_preference, training.improve_policy")
     assert brought == ["pandas", "trl", "datasets"]
 
 

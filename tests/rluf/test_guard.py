@@ -12,8 +12,8 @@ from features.store import FactStore
 from rluf.guard import list_quarantined, overrule
 from rluf.settings import load_settings
 from streams.errors import BadEvent, Unavailable
+from streams.kafka.topics import end_offsets, ensure_topics
 from streams.pipeline import Pipeline, Record
-from streams.topics import end_offsets, ensure_topics
 from streams.worker import Judge
 from tests.features.histories import reaction, shown, store_all, verdict
 from tests.reading import read_whole

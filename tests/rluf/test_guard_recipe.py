@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 
 from rluf.settings import BadSettings, load_settings
-from streams.guard import GuardConfig, judge
-from streams.guard_ranges import RANGES
+from streams.guard.ranges import RANGES
+from streams.guard.rules import GuardConfig, judge
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
 TEXTS = ("response_id", "user_id", "signal", "action", "network")

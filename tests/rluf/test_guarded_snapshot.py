@@ -14,11 +14,11 @@ from features.snapshot import load_snapshot
 from features.store import FactStore
 from models.migrate import migrate
 from models.registry import Registry
-from rluf.refresh import recorded_snapshot
 from rluf.replay_log import _snapshot
 from rluf.settings import load_settings
+from rluf.turn.refresh import recorded_snapshot
+from streams.kafka.topics import ensure_topics
 from streams.pipeline import Pipeline
-from streams.topics import ensure_topics
 from streams.worker import Judge
 from tests.features.histories import store_all
 from tests.features.test_snapshot_guard import FACTS, NOW, loves_of

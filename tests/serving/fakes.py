@@ -21,7 +21,7 @@ from models.versions import Version
 from serving.voice import BadChat, Voice
 from streams.errors import BadEvent, Unavailable
 from streams.events import Event, Reaction, Shown
-from streams.producer import RecordPlace
+from streams.kafka.producer import RecordPlace
 from tests.waiting import wait_for
 
 NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)

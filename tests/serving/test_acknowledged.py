@@ -20,8 +20,8 @@ from serving.pseudonyms import Pseudonyms
 from streams.codec import encode, key_of, topic_of
 from streams.config import StreamsConfig
 from streams.events import DeadLetter, Event
+from streams.kafka.producer import HEADERS, RecordPlace
 from streams.pipeline import Pipeline, Record
-from streams.producer import HEADERS, RecordPlace
 from tests.serving.conftest import FAST, Place, StartApi
 from tests.serving.fakes import NOON, FakeClock
 

@@ -14,9 +14,9 @@ import pytest
 from serving.pseudonyms import Pseudonyms
 from streams.codec import encode
 from streams.config import StreamsConfig
-from streams.log import measure, read_log
+from streams.kafka.log import measure, read_log
+from streams.kafka.producer import Producer
 from streams.pipeline import Pipeline
-from streams.producer import Producer
 from tests.serving.conftest import FAST, Place, StartApi
 from tests.streams.samples import reaction, shown
 

@@ -29,10 +29,10 @@ from serving.tracing import TraceRequests
 from streams.codec import encode, topic_of
 from streams.config import StreamsConfig
 from streams.events import Event
+from streams.kafka.producer import RecordPlace
 from streams.kafka_binding import STRUCTURED_HEADER
 from streams.ledger import Chunk
 from streams.pipeline import Facts, Record
-from streams.producer import RecordPlace
 from streams.spans import Spans
 from streams.tracing import TracingConfig
 from streams.writer import Writer

@@ -14,14 +14,14 @@ import pytest
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.admin import NewTopic
 
-from streams.broker import Broker, Place, running
 from streams.errors import CannotStart
-from streams.identity import is_formatted, keep_identity
-from streams.jars import Jar, ensure_jars
+from streams.kafka.broker import Broker, Place, running
+from streams.kafka.identity import is_formatted, keep_identity
+from streams.kafka.jars import Jar, ensure_jars
 from tests.conftest import CACHE
 from tests.damages import cut, empty, every_damage, gone, not_text, unreadable, zeroed
 from tests.reading import read_whole
-from tests.streams.test_jars import CONTENTS, Repository, lock_of
+from tests.streams.kafka.test_jars import CONTENTS, Repository, lock_of
 
 IDS = (
     "#\n#Wed Nov 25 17:10:53 UTC 2026\nnode.id=1\ndirectory.id=AAAAAAAAAAAAAAAAAAAAAA\n"
@@ -149,7 +149,7 @@ def test_a_jar_that_may_not_be_read_is_named(tmp_path, monkeypatch):
     def refused(path: Path, jar: Jar) -> bool:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("streams.jars.is_sound", refused)
+    monkeypatch.setattr("streams.kafka.jars.is_sound", refused)
     with pytest.raises(CannotStart, match=f"Permission denied.*{first.name}"):
         ensure_jars(tmp_path, lock, lambda _: None, fetch=repository)
 

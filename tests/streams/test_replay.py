@@ -13,7 +13,7 @@ from streams import replay
 from streams.codec import encode
 from streams.config import StreamsConfig
 from streams.errors import BadEvent, Unavailable
-from streams.producer import RecordPlace
+from streams.kafka.producer import RecordPlace
 from streams.replay import UNREADABLE, read_events, replay_file
 from tests.streams.samples import erasure, reaction, shown
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from streams.broker import Broker
 from streams.config import StreamsConfig
-from streams.topics import committed_offsets, ensure_topics, lag
+from streams.kafka.broker import Broker
+from streams.kafka.topics import committed_offsets, ensure_topics, lag
 from streams.worker import EXIT_STALLED
 from tests.conftest import CACHE
 from tests.streams.silent_rig import (

@@ -20,15 +20,15 @@ from opentelemetry.trace import SpanKind
 
 from rluf.settings import BadSettings, load_settings
 from rluf.wiring import open_spans
-from streams import producer as producer_module
 from streams import spans as spans_module
 from streams.codec import encode
 from streams.config import StreamsConfig
 from streams.events import DeadLetter
+from streams.kafka import producer as producer_module
+from streams.kafka.producer import Producer
 from streams.kafka_binding import STRUCTURED_HEADER
 from streams.ledger import Chunk
 from streams.pipeline import Facts, Pipeline, Record
-from streams.producer import Producer
 from streams.spans import Spans
 from streams.tracing import TracingConfig
 from streams.writer import Writer
@@ -362,7 +362,7 @@ def test_a_collector_that_never_answers_does_not_hold_up_the_end(monkeypatch: py
 def test_the_room_does_not_import_opentelemetry_while_tracing_is_off():
     script = (
         "import sys\n"
-        "import streams.producer, streams.worker\n"
+        "import streams.kafka.producer, streams.worker\n"
         "from rluf.settings import load_settings\n"
         "from rluf.wiring import open_spans\n"
         "{more}"

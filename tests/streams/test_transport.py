@@ -22,9 +22,9 @@ from faust.types import TP
 
 from streams.agents import make_app
 from streams.config import StreamsConfig
+from streams.kafka.topics import ensure_topics
 from streams.ledger import Chunk, Ledger, OffsetsSkipped
 from streams.pipeline import Record
-from streams.topics import ensure_topics
 from streams.transport import _chunk_of
 from tests.waiting import WAIT_S, patiently
 

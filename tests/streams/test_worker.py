@@ -18,8 +18,8 @@ from aiokafka import AIOKafkaProducer
 from streams.codec import encode
 from streams.config import StreamsConfig
 from streams.events import Erasure, Reaction, Shown
-from streams.producer import Producer
-from streams.topics import committed_offsets, ensure_topics, lag
+from streams.kafka.producer import Producer
+from streams.kafka.topics import committed_offsets, ensure_topics, lag
 from streams.worker import EXIT_STALLED
 from tests.reading import read_whole
 from tests.streams.worker_rig import (

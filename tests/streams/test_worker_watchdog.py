@@ -6,7 +6,7 @@ Method: the watchdog looks when we tell it to, at a broker that we make up, by a
 from collections.abc import Mapping, Set
 
 from streams.errors import Unavailable
-from streams.standing import Extent, Place, Standing
+from streams.kafka.standing import Extent, Place, Standing
 from streams.watchdog import Watchdog
 
 SHOWN, REACTIONS = ("rluf.shown.v1", 0), ("rluf.reactions.v1", 3)

@@ -1,0 +1,124 @@
+"""`rluf fit-reward`: one reward model from a fresh snapshot, beside a plain baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from models.artifacts import store_artifact
+from models.registry import Registry
+from models.verdicts import Verdict, verdict_from_json
+from rluf.promote import in_use, put_in_use
+from rluf.settings import Settings, settings_hash
+from rluf.turn.refresh import STEPS, recorded_snapshot, reward_step
+from rluf.turn.steps import OnProgress, Say, Step, Steps
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """A registered reward model, its metrics on later users, and the baseline's on the same."""
+
+    version: str
+    signal: str
+    snapshot_hash: str
+    num_rows: int
+    num_positives: int
+    report: Mapping[str, Any]
+    verdict: Verdict
+    baseline: Mapping[str, Any] | None
+    seconds: Mapping[str, float]
+
+    def summary(self) -> str:
+        """Give the lines a person reads."""
+        lines = [
+            f"snapshot {self.snapshot_hash[:12]}: {self.num_rows:,} examples,"
+            f" {self.num_positives:,} with {self.signal};"
+            f" evaluated on {self.report['n_eval']:,} rows of later users",
+            _line(self.version, self.report, self.seconds["reward"]),
+        ]
+        if self.baseline is not None:
+            lines.append(_line("TF-IDF + logistic", self.baseline, self.seconds["baseline"]))
+        if not self.verdict.passed:
+            lines.append(f"{self.verdict.ruling} by its gate:")
+            lines.extend(f"    {reason}" for reason in self.verdict.reasons)
+        return "\n".join(lines)
+
+
+def fit_signal(
+    settings: Settings,
+    registry: Registry,
+    *,
+    signal: str,
+    with_baseline: bool,
+    say: Say,
+    on_progress: OnProgress,
+) -> Fitted:
+    """Take a snapshot, fit, judge and register.
+
+    Raises ValueError where the store holds too little to learn from, saying what it holds.
+    """
+    snapshot = recorded_snapshot(settings, registry, signal, datetime.now(UTC))
+    say(
+        f"snapshot {snapshot.hash[:12]}: {snapshot.num_rows:,} examples;"
+        f" {snapshot.num_pending:,} verdicts of the guard counted before they were facts"
+    )
+    config, gates = settings.training.reward, settings.training.gates
+    plan = reward_step(
+        registry,
+        snapshot,
+        config,
+        gates,
+        name=f"reward-{signal}",
+        incumbent=in_use(registry, signal),
+    )
+    plans = [plan]
+    if with_baseline:
+        plans.append(
+            Step(
+                name=f"baseline-{signal}",
+                job="fit_baseline",
+                arguments={"snapshot": snapshot.path, "config": config},
+                key={"snapshot": snapshot.hash, "config": config},
+            )
+        )
+    with Steps(settings.home / STEPS, workers=2, on_progress=on_progress, say=say) as steps:
+        fitted, *baseline = steps.run_all(plans)
+    artifact = store_artifact(settings.home, signal, Path(fitted["folder"]) / "model")
+    version = registry.register(
+        signal,
+        artifact=artifact,
+        kind="reward",
+        config_hash=settings_hash(plan.key),
+        snapshot_hash=snapshot.hash,
+        measures=fitted["report"],
+    )
+    verdict = verdict_from_json(fitted["verdict"])
+    registry.record_verdict(signal, version.number, verdict)
+    put_in_use(
+        registry, version, why=f"fitted on snapshot {snapshot.hash[:12]}", who="rluf fit-reward"
+    )
+    return Fitted(
+        version=version.ref,
+        signal=signal,
+        snapshot_hash=snapshot.hash,
+        num_rows=snapshot.num_rows,
+        num_positives=snapshot.num_positives,
+        report=fitted["report"],
+        verdict=verdict,
+        baseline=baseline[0]["report"] if baseline else None,
+        seconds={
+            "reward": fitted["seconds"],
+            "baseline": baseline[0]["seconds"] if baseline else 0.0,
+        },
+    )
+
+
+def _line(name: str, report: Mapping[str, Any], seconds: float) -> str:
+    low, high = report["auroc_ci"]
+    return (
+        f"{name:<20} AUROC {report['auroc']:.3f} [{low:.3f}, {high:.3f}],"
+        f" predicted/observed {report['predicted_over_observed']:.2f} ({seconds:.0f} s)"
+    )
