@@ -75,9 +75,15 @@ class Registry:
         self._database.close()
 
     @contextmanager
-    def atomic(self) -> Iterator[None]:
-        """Make every call of this thread in the block one transaction: all of it or nothing."""
-        with self._database.write():
+    def atomic(self, name: str | None = None) -> Iterator[None]:
+        """Make every call of this thread in the block one transaction: all of it or nothing.
+
+        With the name of a model, nobody else changes what is live of it meanwhile: what is read in
+        the block still holds when it is written. Raises NotFound for an unknown model.
+        """
+        with self._database.write() as session:
+            if name is not None:
+                versions.find_model(session, name, lock=True)
             yield
 
     def now(self) -> datetime:

@@ -34,6 +34,7 @@ from rluf.otel import find_collector
 from rluf.settings import as_toml, load_settings, plain, shown
 
 if TYPE_CHECKING:
+    from models.arms import Arm
     from models.registry import Registry
 
 REFUSED = 3
@@ -280,13 +281,13 @@ def experiment_start(
     json: JsonOption = False,
 ) -> None:
     """Divide the users over versions; refused where one did not pass its gates."""
-    from rluf.promote import start_experiment
+    from models.live import start_experiment
     from rluf.wiring import open_registry, prepare
 
     console = Console(as_json=json)
     settings = prepare(load_settings(recipe or ()))
     registry = open_registry(settings)
-    arms = dict(_arm(registry, text) for text in arm)
+    arms = [_arm(registry, text) for text in arm]
     decision = start_experiment(
         registry,
         settings.refresh.policy,
@@ -309,7 +310,7 @@ def experiment_stop(
     json: JsonOption = False,
 ) -> None:
     """Give every user the champion again."""
-    from rluf.promote import stop_experiment
+    from models.live import stop_experiment
     from rluf.wiring import open_registry, prepare
 
     settings = prepare(load_settings(recipe or ()))
@@ -331,7 +332,7 @@ def promote(
     json: JsonOption = False,
 ) -> None:
     """Put a version before all users; refused where its verdicts did not pass."""
-    from rluf.promote import promote as decide
+    from models.live import promote as decide
     from rluf.wiring import open_registry, prepare
 
     console = Console(as_json=json)
@@ -352,7 +353,7 @@ def rollback(
     json: JsonOption = False,
 ) -> None:
     """Put the previous champion back before all users."""
-    from rluf.promote import rollback as undo
+    from models.live import rollback as undo
     from rluf.wiring import open_registry, prepare
 
     console = Console(as_json=json)
@@ -370,7 +371,7 @@ def history(
     json: JsonOption = False,
 ) -> None:
     """Show what was live when, why, and from which data."""
-    from rluf.promote import history as look_back
+    from models.live_history import history as look_back
     from rluf.wiring import open_registry, prepare
 
     console = Console(as_json=json)
@@ -429,11 +430,14 @@ def _name_and_number(registry: Registry, text: str) -> tuple[str, int]:
     return name, registry.version(name, int(number) if number.isdigit() else ref).number
 
 
-def _arm(registry: Registry, text: str) -> tuple[str, tuple[int, float]]:
+def _arm(registry: Registry, text: str) -> Arm:
     """Read name=version:share."""
     arm, _, rest = text.partition("=")
     version, _, share = rest.rpartition(":")
+    from models.arms import Arm
+
     try:
-        return arm, (_name_and_number(registry, version)[1], float(share))
+        number = _name_and_number(registry, version)[1]
+        return Arm(name=arm, version=number, share=float(share))
     except ValueError:
         usage(f"an arm looks like new=chat@2:0.1, not {text!r}")

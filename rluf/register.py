@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM
 from models.artifacts import new_draft, store_artifact
 from models.card import ModelCardFacts, write_card
 from models.chat import Chat
+from models.live import CHAMPION, promote
 from models.policy import Policy
 from models.published import (
     Origin,
@@ -25,7 +26,6 @@ from models.published import (
     save_model,
 )
 from models.registry import Registry
-from rluf.promote import CHAMPION, promote
 from rluf.settings import Settings, settings_hash
 
 HELLO: Chat = [{"role": "user", "content": "Hello"}]

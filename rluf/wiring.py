@@ -246,7 +246,7 @@ def start_scheduler(settings: Settings, recipes: Sequence[str]) -> None:
 
 def adopt_base_policy(settings: Settings, registry: Registry, say: Callable[[str], None]) -> None:
     """Register the base policy that the settings name, where no policy is live yet."""
-    from rluf.promote import CHAMPION
+    from models.live import CHAMPION
 
     refresh = settings.refresh
     if not refresh.base_policy or registry.alias(refresh.policy, CHAMPION) is not None:
@@ -273,8 +273,8 @@ class RewardInUse:
 
     def __call__(self) -> RewardModel | None:
         """Give the model, or None where none has passed its gates yet."""
+        from models.live import in_use
         from models.reward import RewardModel
-        from rluf.promote import in_use
 
         if time.monotonic() - self._checked_at < self.CHECK_S:
             return self._model

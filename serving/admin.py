@@ -13,18 +13,18 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from models import live
 from models.arms import Arm
-from models.errors import Conflict, ModelsError
+from models.errors import ModelsError
 from models.errors import NotFound as NotRegistered
 from serving.desk import Desk
 from serving.doorway import key_unit, read_request, require_key
 from serving.errors import ApiError, InConflict, NotFound, NotReady, Unprocessable
-from serving.lineup import CHAMPION
-from serving.schemas import AliasRequest, ArmsRequest, ErasureRequest
+from serving.schemas import AliasRequest, ArmsRequest, ErasureRequest, ReasonRequest
 from streams.events import Erasure, new_id
 
-GUARDED = (CHAMPION, "challenger")
-"""Aliases that put a version before users: not for one that a gate refused, unless overridden."""
+OVERRIDDEN: tuple[live.Refusal, ...] = ("refused_by_gate", "no_control")
+"""Refusals that an operator may override."""
 Result = TypeVar("Result")
 
 
@@ -34,55 +34,60 @@ def admin_routes(desk: Desk) -> APIRouter:
 
     @router.put("/models/{name}/aliases/{alias}")
     async def move_alias(request: Request, name: str, alias: str) -> Response:
-        """Point an alias to a version, if it is where the caller believes."""
+        """Promote a version to champion, or point another alias to it."""
         who = _operator(desk, request)
         asked = await read_request(request, AliasRequest, desk.config)
-        await _require_model(desk, name)
-        number = asked.version
-        if number == asked.expected:
-            raise InConflict(
-                f"alias {alias!r} would move from {asked.expected} to {number}, which is no move",
-                param="version",
-                code="no_move",
-            )
-        if number is not None and alias in GUARDED and not asked.override:
-            await _refuse_if_refused(desk, name, number)
-        move = await _ask(
+        return await _change(
             desk,
-            lambda: desk.registry.move_alias(
+            lambda: live.move_alias(
+                desk.registry,
                 name,
                 alias,
-                number,
+                asked.version,
                 expected=asked.expected,
-                why=f"{asked.why} (override)" if asked.override else asked.why,
                 who=who,
+                why=asked.why,
+                force=asked.override,
             ),
+            expected=asked.expected,
         )
-        await desk.engine.refresh()
-        return _json(move)
 
     @router.put("/models/{name}/arms")
-    async def set_arms(request: Request, name: str) -> Response:
-        """Divide the users anew."""
+    async def start_experiment(request: Request, name: str) -> Response:
+        """Divide the users over versions."""
         who = _operator(desk, request)
         asked = await read_request(request, ArmsRequest, desk.config)
-        await _require_model(desk, name)
         arms = [Arm(name=a.name, version=a.version, share=a.share) for a in asked.arms]
-        if not asked.override:
-            for number in {arm.version for arm in arms} - await _live_versions(desk, name):
-                await _refuse_if_refused(desk, name, number)
-        made = await _ask(
+        return await _change(
             desk,
-            lambda: desk.registry.set_arms(
+            lambda: live.start_experiment(
+                desk.registry,
                 name,
                 arms,
                 experiment=asked.experiment,
-                why=f"{asked.why} (override)" if asked.override else asked.why,
                 who=who,
+                why=asked.why,
+                force=asked.override,
             ),
         )
-        await desk.engine.refresh()
-        return _json(made)
+
+    @router.post("/models/{name}/experiment/stop")
+    async def stop_experiment(request: Request, name: str) -> Response:
+        """Give every user the champion again."""
+        who = _operator(desk, request)
+        asked = await read_request(request, ReasonRequest, desk.config)
+        return await _change(
+            desk, lambda: live.stop_experiment(desk.registry, name, who=who, why=asked.why)
+        )
+
+    @router.post("/models/{name}/rollback")
+    async def rollback(request: Request, name: str) -> Response:
+        """Give every user the champion of before."""
+        who = _operator(desk, request)
+        asked = await read_request(request, ReasonRequest, desk.config)
+        return await _change(
+            desk, lambda: live.rollback(desk.registry, name, who=who, why=asked.why)
+        )
 
     @router.post("/erasures", status_code=202)
     async def erase(request: Request) -> Response:
@@ -114,29 +119,21 @@ def _operator(desk: Desk, request: Request) -> str:
     return f"admin {key_unit(request)}"
 
 
-async def _require_model(desk: Desk, name: str) -> None:
-    """Raise NotFound where nothing of the name is registered, before the body is weighed."""
-    if not await _ask(desk, lambda: desk.registry.versions(name)):
-        raise NotFound(f"nothing is registered as {name!r}", code="not_registered")
-
-
-async def _live_versions(desk: Desk, name: str) -> set[int]:
-    """Give the versions that users have already: they may stay whatever a later verdict says."""
-    division = await _ask(desk, lambda: desk.registry.arms(name))
-    return {arm.version for arm in division.arms}
-
-
-async def _refuse_if_refused(desk: Desk, name: str, number: int) -> None:
-    """Raise InConflict where the last verdict of any gate on the version is a refusal."""
-    rows = await _ask(desk, lambda: desk.registry.verdicts(name, number))
-    last = {row.gate: row for row in sorted(rows, key=lambda row: row.id)}
-    refused = [row for row in last.values() if not row.passed]
-    if refused:
-        reasons = "; ".join(f"{row.gate}: {', '.join(row.reasons)}" for row in refused)
+async def _change(
+    desk: Desk, change: Callable[[], live.Decision], *, expected: int | None = None
+) -> Response:
+    """Change what is live and serve it at once. A refusal is a 409 with the decision's reasons."""
+    decision = await _ask(desk, change)
+    if decision.refusal is not None:
+        hint = "; send override: true to insist" if decision.refusal in OVERRIDDEN else ""
+        moved = decision.refusal == "moved_meanwhile"
         raise InConflict(
-            f"{name}@{number} was refused ({reasons}); send override: true to insist",
-            code="refused_by_gate",
+            f"{decision.action}: {'; '.join(decision.reasons)}{hint}",
+            code=decision.refusal,
+            extra={"expected": expected, "found": decision.found} if moved else None,
         )
+    await desk.engine.refresh()
+    return _json(decision)
 
 
 async def _ask(desk: Desk, ask: Callable[[], Result]) -> Result:
@@ -152,9 +149,6 @@ async def _ask(desk: Desk, ask: Callable[[], Result]) -> Result:
 def _answer_to(error: ModelsError, retry_after_s: int) -> ApiError:
     if isinstance(error, NotRegistered):
         return NotFound(str(error), code="not_registered")
-    if isinstance(error, Conflict):
-        extra = {"expected": error.expected, "found": error.found}
-        return InConflict(str(error), code="moved_meanwhile", extra=extra)
     return NotReady(str(error), retry_after_s=retry_after_s)
 
 

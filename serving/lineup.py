@@ -19,6 +19,7 @@ from typing import Protocol, TypeAlias
 from models.arms import ArmSet
 from models.errors import ModelsError
 from models.errors import NotFound as NotRegistered
+from models.live import CHAMPION
 from models.versions import Version
 from serving.arms import ArmShare, choose
 from serving.config import ServingConfig
@@ -28,7 +29,6 @@ from serving.voice import Voice
 
 logger = logging.getLogger(__name__)
 
-CHAMPION = "champion"
 PINNED = "pinned"
 """The arm of a request that names its version."""
 MODEL = re.compile(

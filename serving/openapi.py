@@ -39,6 +39,7 @@ from serving.schemas import (
     ChatRequest,
     ErasureRequest,
     FeedbackRequest,
+    ReasonRequest,
     ScoreRequest,
 )
 from streams.config import StreamsConfig
@@ -52,6 +53,7 @@ REQUESTS: Sequence[type[BaseModel]] = (
     ScoreRequest,
     AliasRequest,
     ArmsRequest,
+    ReasonRequest,
     ErasureRequest,
 )
 ANYWHERE = (400, 403, 421, 500)
@@ -149,10 +151,27 @@ ROUTES: Mapping[tuple[str, str], Route] = {
         errors=(404, 409, 422, 503),
         keys="admin_keys",
         example={
-            "experiment": "",
-            "arms": [{"name": "champion", "version": 1, "share": 1.0}],
-            "why": "one for all",
+            "experiment": "nov-1",
+            "arms": [
+                {"name": "control", "version": 1, "share": 0.5},
+                {"name": "new", "version": 2, "share": 0.5},
+            ],
+            "why": "is it loved more?",
         },
+    ),
+    ("POST", "/v1/admin/models/{name}/experiment/stop"): Route(
+        takes="ReasonRequest",
+        gives={200: JSON},
+        errors=(404, 409, 422, 503),
+        keys="admin_keys",
+        example={"why": "seen enough"},
+    ),
+    ("POST", "/v1/admin/models/{name}/rollback"): Route(
+        takes="ReasonRequest",
+        gives={200: JSON},
+        errors=(404, 409, 422, 503),
+        keys="admin_keys",
+        example={"why": "complaints about length"},
     ),
     ("POST", "/v1/admin/erasures"): Route(
         answer="Erasure",

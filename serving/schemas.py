@@ -298,7 +298,7 @@ class ArmRequest(Asked):
 
 
 class ArmsRequest(Asked):
-    """A new division of the users over versions."""
+    """An experiment: a division of the users over versions."""
 
     experiment: Annotated[str, Field(max_length=NAME_CHARS_MAX)]
     arms: Annotated[list[ArmRequest], Field(min_length=1)]
@@ -307,12 +307,19 @@ class ArmsRequest(Asked):
 
 
 class AliasRequest(Asked):
-    """A move of an alias; `expected` is where the caller believes that it points now."""
+    """A promotion (the alias champion) or a move of another alias; `expected` is where the caller
+    believes that it points now."""
 
     version: Count | None
     expected: Count | None
     why: Annotated[str, Field(min_length=1)]
     override: bool = False
+
+
+class ReasonRequest(Asked):
+    """Why what is live is changed."""
+
+    why: Annotated[str, Field(min_length=1)]
 
 
 class ErasureRequest(Asked):

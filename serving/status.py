@@ -18,12 +18,12 @@ from features.views import connect
 from models.aliases import AliasMove
 from models.arms import ArmSet
 from models.errors import ModelsError
+from models.live import CHAMPION
 from models.verdict_rows import VerdictRow
 from models.versions import Version
 from serving.desk import Desk
 from serving.errors import NotReady
 from serving.facts import Naming, StoreFacts, read_facts
-from serving.lineup import CHAMPION
 from serving.worker_meters import read_worker_meters
 
 logger = logging.getLogger(__name__)

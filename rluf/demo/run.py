@@ -19,14 +19,16 @@ from typing import Any
 
 import httpx
 
+from models.arms import Arm
 from models.artifacts import store_artifact
+from models.live import Decision, promote, start_experiment, stop_experiment
+from models.live_history import history
 from models.migrate import migrate
 from models.registry import Registry
 from rluf.demo.findings import CONTROL, DemoFailed, Rounds, find, run_simulator
 from rluf.demo.report import Report, write_report
 from rluf.demo.usage import PeakMemory
 from rluf.local import AlreadyUp, Supervisor, is_up, supervised
-from rluf.promote import Decision, history, promote, start_experiment, stop_experiment
 from rluf.settings import Settings, load_settings, plain, settings_hash
 from rluf.turn.refresh import STEPS, preference_steps, refresh
 from rluf.turn.report import TurnReport
@@ -191,8 +193,8 @@ def _start_experiment(
 ) -> None:
     """Put every candidate before live users, also refused ones: the users are simulated."""
     share = 1.0 / (1 + len(turn.candidates))
-    arms = {CONTROL: (baseline, 1.0 - share * len(turn.candidates))}
-    arms |= {c.recipe: (c.number, share) for c in turn.candidates}
+    arms = [Arm(name=CONTROL, version=baseline, share=1.0 - share * len(turn.candidates))]
+    arms += [Arm(name=c.recipe, version=c.number, share=share) for c in turn.candidates]
     start_experiment(
         registry,
         settings.refresh.policy,

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import psutil
 
+from models.live import in_use
 from models.registry import Registry
 from models.runs import Run
 from models.versions import Version
-from rluf.promote import in_use
 from rluf.settings import Settings, settings_hash
 from rluf.turn.steps import Say
 

@@ -14,9 +14,9 @@ from typing import Any
 
 from features.views import query
 from models.chat import Chat, chat_of
+from models.live import in_use
 from models.registry import Registry
 from models.reward import RewardModel
-from rluf.promote import in_use
 from rluf.settings import Settings
 from rluf.turn.schedule import Drift, population_shift
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from models.artifacts import store_artifact
+from models.live import in_use, promote
 from models.registry import Registry
 from models.verdicts import Verdict, verdict_from_json
-from rluf.promote import in_use, put_in_use
 from rluf.settings import Settings, settings_hash
 from rluf.turn.refresh import STEPS, recorded_snapshot, reward_step
 from rluf.turn.steps import OnProgress, Say, Step, Steps
@@ -97,8 +97,12 @@ def fit_signal(
     )
     verdict = verdict_from_json(fitted["verdict"])
     registry.record_verdict(signal, version.number, verdict)
-    put_in_use(
-        registry, version, why=f"fitted on snapshot {snapshot.hash[:12]}", who="rluf fit-reward"
+    promote(
+        registry,
+        version.name,
+        version.number,
+        why=f"fitted on snapshot {snapshot.hash[:12]}",
+        who="rluf fit-reward",
     )
     return Fitted(
         version=version.ref,

@@ -19,11 +19,11 @@ from typing import Any, Literal
 from features.snapshot import Snapshot, take_snapshot
 from models.artifacts import Artifact, store_artifact
 from models.chat import Chat
+from models.live import CHAMPION, promote
 from models.registry import Registry
 from models.runs import Run
 from models.verdicts import Verdict, measure_from_json, verdict_from_json
 from models.versions import Version
-from rluf.promote import CHAMPION, put_in_use
 from rluf.settings import BadSettings, Settings, load_recipe_over, plain, settings_hash
 from rluf.turn.begin import begin_turn, incumbent_of, only_turn
 from rluf.turn.report import Candidate, TurnReport
@@ -97,8 +97,12 @@ class _Turn:
         love = rewards["love"]
         reward_verdict = verdict_from_json(love.result["verdict"])
         self._record(love.version, reward_verdict)
-        put_in_use(
-            self.registry, love.version, why=f"turn {self.run.id}: {why}", who="rluf refresh"
+        promote(
+            self.registry,
+            love.version.name,
+            love.version.number,
+            why=f"turn {self.run.id}: {why}",
+            who="rluf refresh",
         )
         candidates = self._candidates(steps, snapshot, production, rewards, reward_verdict)
         return TurnReport(

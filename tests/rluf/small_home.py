@@ -7,9 +7,9 @@ from pathlib import Path
 import msgspec
 
 from models.artifacts import store_artifact
+from models.live import promote
 from models.migrate import migrate
 from models.registry import Registry
-from rluf.promote import promote
 from rluf.settings import load_settings
 from streams.events import Message, Reaction, Shown
 from tests.features.histories import store_all

@@ -1,6 +1,7 @@
 """Goal: only an operator changes what is live, nothing a gate refused gets by unsaid, all is kept.
 
-Method: the API with one admin key over a registry of its own; its history is read back.
+Method: the API with one admin key over a registry of its own, whose two versions a gate passed; its
+history is read back. That HTTP and the command line do the same: tests/rluf/test_live_doors.py.
 """
 
 import pytest
@@ -20,8 +21,19 @@ HALVES = [
 
 
 @pytest.fixture
-def admin(start: StartApi) -> TestClient:
+def admin(start: StartApi, live: Place) -> TestClient:
+    for number in (1, 2):
+        live.registry.record_verdict("chat", number, said("policy"))
     return start(admin_keys=("let-me-in",))
+
+
+def shares(live: Place) -> list[tuple[int, float]]:
+    return [(arm.version, arm.share) for arm in live.registry.arms("chat").arms]
+
+
+def served(admin: TestClient) -> list[tuple[str, float]]:
+    serving = admin.get("/v1/status").json()["service"]["serving"]
+    return [(row["policy"], row["share"]) for row in serving]
 
 
 def move(admin: TestClient, **fields):
@@ -55,11 +67,14 @@ def test_a_users_key_is_no_operators_key(start: StartApi):
     assert api.put(ARMS, json={}, headers={"authorization": "Bearer user"}).status_code == 401
 
 
-def test_an_alias_moves_and_the_history_says_who_and_why_but_not_the_key(
+def test_a_new_champion_gets_every_user_and_the_history_says_who_and_why_but_not_the_key(
     admin: TestClient, live: Place
 ):
     response = move(admin)
     assert response.status_code == 200, response.text
+    assert (response.json()["version"], response.json()["done"]) == ("chat@2", True)
+    assert shares(live) == [(2, 1.0)]
+    assert served(admin) == [("chat@2", 1.0)]
     [entry] = live.registry.history("chat")
     assert (entry.alias, entry.from_number, entry.to_number) == ("champion", None, 2)
     assert entry.why == "it is better"
@@ -75,10 +90,68 @@ def test_an_alias_that_moved_meanwhile_is_409_with_what_was_found(admin: TestCli
     assert (body["code"], body["expected"], body["found"]) == ("moved_meanwhile", None, 1)
 
 
-def test_a_move_to_where_it_is_believed_to_be_is_409(admin: TestClient, live: Place):
-    response = move(admin, version=1, expected=1)
-    assert (response.status_code, response.json()["code"]) == (409, "no_move")
-    assert live.registry.history("chat") == []
+def test_the_champion_promoted_again_ends_the_experiment(admin: TestClient, live: Place):
+    assert move(admin, version=1).status_code == 200
+    assert divide(admin).status_code == 200
+    assert shares(live) == [(1, 0.5), (2, 0.5)]
+    assert move(admin, version=1, expected=1).status_code == 200
+    assert shares(live) == [(1, 1.0)]
+
+
+def test_a_bookmark_that_is_there_already_is_409(admin: TestClient, live: Place):
+    path = ALIAS.replace("champion", "curious")
+    body = {"version": 2, "expected": None, "why": "to look at"}
+    assert admin.put(path, json=body, headers=OPERATOR).status_code == 200
+    again = admin.put(path, json=body | {"expected": 2}, headers=OPERATOR)
+    assert (again.status_code, again.json()["code"]) == (409, "no_move")
+    assert len(live.registry.history("chat")) == 1
+
+
+@pytest.mark.parametrize("alias", ["previous", "challenger"])
+def test_an_alias_that_follows_what_is_live_is_not_moved_by_hand(
+    admin: TestClient, live: Place, alias: str
+):
+    """Else a rollback would go to a version that no gate passed, or the history would name a
+    challenger that no user gets."""
+    body = {"version": 2, "expected": None, "why": "w", "override": True}
+    response = admin.put(ALIAS.replace("champion", alias), json=body, headers=OPERATOR)
+    assert response.status_code == 422
+    assert "not moved by hand" in response.json()["detail"]
+    assert live.registry.aliases("chat") == {}
+
+
+def test_the_champion_is_never_taken_away(admin: TestClient, live: Place):
+    assert move(admin).status_code == 200
+    response = move(admin, version=None, expected=2)
+    assert response.status_code == 422
+    assert "never taken away" in response.json()["detail"]
+    assert live.registry.aliases("chat") == {"champion": 2}
+
+
+def test_a_rollback_and_the_end_of_an_experiment_are_served_at_once(admin: TestClient, live: Place):
+    base = "/v1/admin/models/chat/"
+    why = {"why": "complaints"}
+    stop = admin.post(base + "experiment/stop", json=why, headers=OPERATOR)
+    assert (stop.status_code, stop.json()["code"]) == (409, "no_champion")
+    assert move(admin, version=1).status_code == 200
+    back = admin.post(base + "rollback", json=why, headers=OPERATOR)
+    assert (back.status_code, back.json()["code"]) == (409, "no_previous")
+    assert divide(admin).status_code == 200
+    assert admin.post(base + "experiment/stop", json=why, headers=OPERATOR).status_code == 200
+    assert served(admin) == [("chat@1", 1.0)]
+    assert move(admin, version=2, expected=1).status_code == 200
+    assert admin.post(base + "rollback", json=why, headers=OPERATOR).status_code == 200
+    assert served(admin) == [("chat@1", 1.0)]
+    assert live.registry.aliases("chat") == {"champion": 1, "previous": 2}
+
+
+def test_users_are_not_moved_by_arms_without_an_experiment(admin: TestClient, live: Place):
+    before = shares(live)
+    everybody = [{"name": "champion", "version": 2, "share": 1.0}]
+    response = divide(admin, arms=everybody, experiment="")
+    assert response.status_code == 422
+    assert "promote it" in response.json()["detail"]
+    assert shares(live) == before
 
 
 def test_a_model_that_nobody_registered_is_404_whatever_is_asked_of_it(admin: TestClient):
@@ -92,7 +165,7 @@ def test_a_version_that_a_gate_refused_is_not_made_champion(admin: TestClient, l
     response = move(admin)
     assert response.status_code == 409
     assert response.json()["code"] == "refused_by_gate"
-    assert "safety: closer_rise is 0.03" in response.json()["detail"]
+    assert "gate safety refused chat@2: closer_rise is 0.03" in response.json()["detail"]
     assert live.registry.aliases("chat") == {}
 
 
@@ -100,7 +173,15 @@ def test_an_operator_may_insist_and_that_is_written_down(admin: TestClient, live
     refuse(live)
     assert move(admin, override=True).status_code == 200
     [entry] = live.registry.history("chat")
-    assert entry.why == "it is better (override)"
+    assert entry.why.startswith("it is better (forced: gate safety refused chat@2: closer_rise")
+
+
+def test_a_version_that_no_gate_has_judged_gets_no_users_unsaid(start: StartApi, live: Place):
+    admin = start(admin_keys=("let-me-in",))
+    assert move(admin).json()["code"] == "refused_by_gate"
+    assert divide(admin).json()["code"] == "refused_by_gate"
+    assert divide(admin, override=True).status_code == 200
+    assert "no gate has judged chat@2" in live.registry.arms("chat").why
 
 
 def test_only_the_last_verdict_of_a_gate_counts(admin: TestClient, live: Place):

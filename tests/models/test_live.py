@@ -5,18 +5,21 @@ Method: a registry in SQLite with a set clock; versions with and without passing
 
 import shutil
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from models.arms import Arm
 from models.artifacts import Artifact
 from models.database import sqlite_url
 from models.errors import Conflict, NotFound
+from models.live import move_alias, promote, rollback, start_experiment, stop_experiment
+from models.live_history import history
 from models.migrate import migrate
 from models.registry import Registry
-from rluf.promote import history, promote, rollback, start_experiment, stop_experiment
 from tests.verdicts import said
 
 BY = {"who": "ada", "why": "it is loved"}
@@ -73,6 +76,11 @@ UNDECIDED = f"{WHY} 0.04: not enough evidence, about 320 users would decide"
 
 def _judge(registry: Registry, number: int, ruling: str, gate: str = "policy") -> None:
     registry.record_verdict("chat", number, said(gate, ruling))
+
+
+def arms(**shares: tuple[int, float]) -> list[Arm]:
+    """Arms by name, each with its version and its share."""
+    return [Arm(name=name, version=v, share=share) for name, (v, share) in shares.items()]
 
 
 def _live(registry: Registry) -> dict[str, tuple[int, float]]:
@@ -164,7 +172,7 @@ def test_an_unknown_version_or_an_empty_reason_is_a_fault(registry: Registry) ->
 
 def test_another_alias_moves_without_touching_users(registry: Registry) -> None:
     promote(registry, "chat", 1, **BY)
-    assert promote(registry, "chat", 2, alias="candidate", **BY).done
+    assert move_alias(registry, "chat", "candidate", 2, **BY).done
     assert registry.aliases("chat") == {"champion": 1, "candidate": 2}
     assert _live(registry) == {"champion": (1, 1.0)}
 
@@ -237,7 +245,7 @@ def test_rollback_without_a_champion_before_is_refused(registry: Registry) -> No
 def test_an_experiment_divides_users_and_names_the_challenger(registry: Registry) -> None:
     promote(registry, "chat", 1, **BY)
     decision = start_experiment(
-        registry, "chat", {"control": (1, 0.9), "new": (2, 0.1)}, experiment="x", **BY
+        registry, "chat", arms(control=(1, 0.9), new=(2, 0.1)), experiment="x", **BY
     )
     assert (decision.done, decision.version) == (True, "chat@2")
     assert _live(registry) == {"control": (1, 0.9), "new": (2, 0.1)}
@@ -247,9 +255,9 @@ def test_an_experiment_divides_users_and_names_the_challenger(registry: Registry
 
 def test_with_several_newcomers_none_is_the_challenger(registry: Registry) -> None:
     promote(registry, "chat", 1, **BY)
-    start_experiment(registry, "chat", {"a": (1, 0.5), "b": (2, 0.5)}, experiment="x", **BY)
-    arms = {"a": (1, 0.34), "b": (2, 0.33), "c": (3, 0.33)}
-    assert start_experiment(registry, "chat", arms, experiment="y", **BY).done
+    start_experiment(registry, "chat", arms(a=(1, 0.5), b=(2, 0.5)), experiment="x", **BY)
+    divided = arms(a=(1, 0.34), b=(2, 0.33), c=(3, 0.33))
+    assert start_experiment(registry, "chat", divided, experiment="y", **BY).done
     assert registry.aliases("chat") == {"champion": 1}
 
 
@@ -257,7 +265,7 @@ def test_with_several_newcomers_none_is_the_challenger(registry: Registry) -> No
 def test_an_experiment_ends_with_one_version_for_all(registry: Registry, end: str) -> None:
     promote(registry, "chat", 3, **BY)
     promote(registry, "chat", 1, **BY)
-    start_experiment(registry, "chat", {"a": (1, 0.5), "b": (2, 0.5)}, experiment="x", **BY)
+    start_experiment(registry, "chat", arms(a=(1, 0.5), b=(2, 0.5)), experiment="x", **BY)
     if end == "promote":
         promote(registry, "chat", 2, **BY)
         expected = 2
@@ -275,27 +283,29 @@ def test_an_experiment_ends_with_one_version_for_all(registry: Registry, end: st
 
 def test_users_get_no_version_that_its_gates_refused_unless_forced(registry: Registry) -> None:
     promote(registry, "chat", 1, **BY)
-    arms = {"control": (1, 0.5), "aggressive": (4, 0.5)}
-    refused = start_experiment(registry, "chat", arms, experiment="x", **BY)
+    divided = arms(control=(1, 0.5), aggressive=(4, 0.5))
+    refused = start_experiment(registry, "chat", divided, experiment="x", **BY)
     assert not refused.done
     assert "gate policy refused chat@4" in refused.reasons[0]
     assert _live(registry) == {"champion": (1, 1.0)}
-    assert start_experiment(registry, "chat", arms, experiment="x", **BY, force=True).done
+    assert start_experiment(registry, "chat", divided, experiment="x", **BY, force=True).done
     assert "forced: gate policy refused chat@4" in registry.arms("chat").why
 
 
 def test_an_experiment_without_the_champion_is_refused(registry: Registry) -> None:
     promote(registry, "chat", 1, **BY)
-    arms = {"a": (2, 0.5), "b": (3, 0.5)}
-    assert "in no arm" in start_experiment(registry, "chat", arms, experiment="x", **BY).reasons[0]
+    divided = arms(a=(2, 0.5), b=(3, 0.5))
+    assert (
+        "in no arm" in start_experiment(registry, "chat", divided, experiment="x", **BY).reasons[0]
+    )
 
 
 def test_bad_shares_and_a_nameless_experiment_are_faults(registry: Registry) -> None:
     promote(registry, "chat", 1, **BY)
     with pytest.raises(ValueError, match="sum to 1"):
-        start_experiment(registry, "chat", {"a": (1, 0.5), "b": (2, 0.4)}, experiment="x", **BY)
+        start_experiment(registry, "chat", arms(a=(1, 0.5), b=(2, 0.4)), experiment="x", **BY)
     with pytest.raises(ValueError, match="needs a name"):
-        start_experiment(registry, "chat", {"a": (1, 1.0)}, experiment="", **BY)
+        start_experiment(registry, "chat", arms(a=(1, 1.0)), experiment="", **BY)
     assert registry.alias("chat", "challenger") is None
 
 
@@ -310,7 +320,7 @@ def test_the_history_tells_what_was_live_when_why_and_from_which_data(
     promote(registry, "chat", 1, who="ada", why="first")
     compared = clock.advance(1)
     start_experiment(
-        registry, "chat", {"a": (1, 0.9), "b": (2, 0.1)}, experiment="x", who="bo", why="try"
+        registry, "chat", arms(a=(1, 0.9), b=(2, 0.1)), experiment="x", who="bo", why="try"
     )
     undone = clock.advance(1)
     stop_experiment(registry, "chat", who="ada", why="enough")
@@ -344,6 +354,66 @@ def test_the_history_of_an_unknown_model_names_what_exists(registry: Registry) -
     with pytest.raises(NotFound, match="did you mean 'chat'"):
         history(registry, "chta")
     assert history(registry) == []
+
+
+@pytest.mark.parametrize("expected", [None, 2])
+def test_a_champion_that_is_not_the_expected_one_stays(
+    registry: Registry, expected: int | None
+) -> None:
+    promote(registry, "chat", 1, **BY)
+    decision = promote(registry, "chat", 3, expected=expected, **BY)
+    assert (decision.refusal, decision.found) == ("moved_meanwhile", 1)
+    assert registry.aliases("chat") == {"champion": 1}
+    assert promote(registry, "chat", 3, expected=1, **BY).done
+
+
+@pytest.mark.parametrize("alias", ["previous", "challenger"])
+def test_what_follows_promotions_is_not_moved_by_hand(registry: Registry, alias: str) -> None:
+    with pytest.raises(ValueError, match="not moved by hand"):
+        move_alias(registry, "chat", alias, 4, force=True, **BY)
+    with pytest.raises(ValueError, match="never taken away"):
+        move_alias(registry, "chat", "champion", None, **BY)
+    assert registry.history() == []
+
+
+def test_an_experiment_ends_with_the_champion_of_that_moment(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A promotion just before the end of an experiment must not be undone by it: the champion is
+    read where nobody else can move it."""
+    promote(registry, "chat", 1, **BY)
+    locked: list[str | None] = []
+    atomic = registry.atomic
+
+    def seen_atomic(name: str | None = None) -> AbstractContextManager[None]:
+        if name is not None and not locked:
+            locked.append(name)
+            promote(registry, "chat", 2, who="bo", why="better")
+        return atomic(name)
+
+    monkeypatch.setattr(registry, "atomic", seen_atomic)
+    assert stop_experiment(registry, "chat", **BY).version == "chat@2"
+    assert (locked, _live(registry)) == (["chat"], {"champion": (2, 1.0)})
+
+
+def test_a_reward_model_is_promoted_and_rolled_back_without_users(
+    registry: Registry, tmp_path: Path
+) -> None:
+    for number in (1, 2):
+        registry.register(
+            "love",
+            artifact=Artifact(hash=f"{number:064x}", path=tmp_path / f"love-{number}"),
+            kind="reward",
+            config_hash=f"config-{number}",
+            snapshot_hash=None,
+        )
+        registry.record_verdict("love", number, said("reward", "passed"))
+        assert promote(registry, "love", number, **BY).done
+    assert rollback(registry, "love", **BY).done
+    assert registry.aliases("love") == {"champion": 1, "previous": 2}
+    assert registry.arm_history("love") == []
+    with pytest.raises(ValueError, match="no users to be divided"):
+        start_experiment(registry, "love", arms(a=(1, 0.5), b=(2, 0.5)), experiment="x", **BY)
 
 
 def test_a_conflict_is_not_hidden_where_nobody_asked_for_a_decision(registry: Registry) -> None:
