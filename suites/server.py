@@ -27,6 +27,8 @@ STOP_S = 120.0
 CONTEXT_TOKENS = 4_096
 SETTINGS = {
     "RLUF_SERVING__PORT": "0",
+    # As many as fit into CONTEXT_TOKENS: of those that do not, no schema can tell a client.
+    "RLUF_SERVING__MESSAGES_MAX": "500",
     "RLUF_SERVING__ROOT_PATH": PREFIX,
     "RLUF_SERVING__API_KEYS": json.dumps([KEY]),
     "RLUF_SERVING__ADMIN_KEYS": json.dumps([ADMIN_KEY]),
@@ -109,6 +111,34 @@ def _register(home: Path, environment: dict[str, str]) -> None:
     )
     if done.returncode:
         raise NotUp(f"rluf register ended with {done.returncode}: {done.stderr[-2000:]}")
+    _register_reward(home, environment)
+
+
+def _register_reward(home: Path, environment: dict[str, str]) -> None:
+    """Put a P[Love] in use that was fitted on nothing: enough for the shape of its answers."""
+    from models.artifacts import store_artifact
+    from models.card import ModelCardFacts
+    from models.reward import RewardModel
+    from rluf.promote import CHAMPION
+    from rluf.settings import load_settings
+    from rluf.wiring import open_registry
+
+    card = ModelCardFacts(
+        title="Reward model of the suites",
+        summary="Random weights in the head; it scores, and its scores mean nothing.",
+        base_model="sentence-transformers/all-MiniLM-L6-v2",
+        pipeline_tag="text-classification",
+    )
+    RewardModel.from_pretrained("minilm", num_layers=1, max_tokens=128).save(home / "scorer", card)
+    registry = open_registry(load_settings((), environment))
+    registry.register(
+        "love",
+        artifact=store_artifact(home, "love", home / "scorer"),
+        kind="reward",
+        config_hash="0" * 64,
+        snapshot_hash=None,
+    )
+    registry.move_alias("love", CHAMPION, 1, expected=None, why="suites", who="suites")
 
 
 def _wait_ready(process: subprocess.Popen[bytes], home: Path) -> dict[str, object]:
