@@ -138,17 +138,22 @@ def teardown_takes_nothing_of_ours():
 
 
 @check
-def labels_online_answer_or_say_why():
+def the_label_of_an_answer_is_online():
+    user = new_user()
+    body = {"model": MODEL, "messages": HELLO, "user": user, "max_completion_tokens": 4}
+    answer = send("/v1/chat/completions", body).json()["id"]
+    expect_loved(answer, user)
     store = FeatureStore(repo_path=str(REPOSITORY))
-    views = [view.name for view in store.list_feature_views()]
-    labels = next((name for name in views if "label" in name), None)
-    expect(labels is not None, views)
-    try:
-        store.get_online_features(
-            features=[f"{labels}:love"], entity_rows=[{"response_id": "r", "user_id": "u"}]
-        )
-    except Exception as fault:  # Whatever it raises, it has to say why.
-        expect("online" in str(fault).lower(), fault)
+    labels = [view.name for view in store.list_label_views()]
+    expect(labels == ["labels"], labels)
+
+    def loved(response):
+        return store.get_online_features(
+            features=["labels:love"], entity_rows=[{"response_id": response}]
+        ).to_dict()["love"][0]
+
+    wait_for(lambda: bool(loved(answer)))
+    expect(loved("nobody-was-shown-this") is None)
 
 
 @check
