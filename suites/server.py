@@ -118,8 +118,8 @@ def _register_reward(home: Path, environment: dict[str, str]) -> None:
     """Put a P[Love] in use that was fitted on nothing: enough for the shape of its answers."""
     from models.artifacts import store_artifact
     from models.card import ModelCardFacts
+    from models.live import CHAMPION
     from models.reward import RewardModel
-    from rluf.promote import CHAMPION
     from rluf.settings import load_settings
     from rluf.wiring import open_registry
 
