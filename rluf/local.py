@@ -118,16 +118,18 @@ class Child:
         """Say what ended it, in words."""
         return _in_words(self.process.returncode if self.process is not None else None)
 
-    def stop(self) -> None:
-        """Ask it to drain, then insist."""
+    def stop(self) -> bool:
+        """Ask it to drain, then insist; gives whether it had to be killed."""
         if self.process is None or self.process.poll() is not None:
-            return
+            return False
         self.process.terminate()
         try:
             self.process.wait(STOP_WAIT_S)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+            return True
+        return False
 
 
 def plan_children(settings: Settings, recipes: Sequence[str]) -> list[Child]:
@@ -255,7 +257,8 @@ class Supervisor:
         """Stop everything, the broker last so that the others can drain."""
         self.stopping.set()
         for child in reversed(self.children):
-            child.stop()
+            if child.stop():
+                self.say(f"{child.name}: killed, as it did not end within {STOP_WAIT_S:g} s")
         if self.broker is not None:
             self.broker.stop()
         if self._lock is not None:

@@ -1,5 +1,6 @@
 """How tests wait: for what is awaited, and so long that no busy machine fails them."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -12,6 +13,8 @@ WAIT_S = 300.0
 """Longest wait for anything that comes within seconds on an idle machine. pytest's own limit for a
 test (`timeout` in pyproject.toml) is longer, so that a wait in vain says what it waited for."""
 LOOK_S = 0.02
+ASYNC_LOOK_S = 0.002
+"""Shorter: it takes no thread's time."""
 
 
 def wait_for(
@@ -23,6 +26,15 @@ def wait_for(
         if time.monotonic() > until:
             raise TimeoutError(f"not within {limit_s:g} s: {what}")
         time.sleep(LOOK_S)
+
+
+async def until(is_true: Callable[[], bool], what: str = "what was awaited") -> None:
+    """The same in an event loop, which goes on meanwhile."""
+    last = time.monotonic() + WAIT_S
+    while not is_true():
+        if time.monotonic() > last:
+            raise TimeoutError(f"not within {WAIT_S:g} s: {what}")
+        await asyncio.sleep(ASYNC_LOOK_S)
 
 
 def patiently(errand: Callable[[], Answer]) -> Answer:

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.waiting import WAIT_S
 
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
 ARGUMENTS = (
@@ -17,6 +19,7 @@ ARGUMENTS = (
     "--disable-sync",
     "--no-first-run",
 )
+WAIT_MS = 1_000 * WAIT_S
 DESK, PHONE = 1280, 390
 """Widths in CSS pixels."""
 SCRIPT = (Path(__file__).parent / "look.js").read_text("utf-8")
@@ -39,7 +42,10 @@ def browser(chromium: str) -> Iterator[Browser]:
     `asyncio.run` of tests in other files would fail meanwhile.
     """
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=list(ARGUMENTS))
+        browser = playwright.chromium.launch(
+            executable_path=chromium, args=list(ARGUMENTS), timeout=WAIT_MS
+        )
+        expect.set_options(timeout=WAIT_MS)
         yield browser
         browser.close()
 
@@ -88,6 +94,7 @@ def open_look(
         viewport={"width": width, "height": 900},
         color_scheme="dark" if scheme == "dark" else "light",
     )
+    page.set_default_timeout(WAIT_MS)
     look = Look(page)
     page.on(
         "console",
@@ -95,5 +102,5 @@ def open_look(
     )
     page.on("pageerror", lambda error: look.complaints.append(str(error)))
     page.goto(url)
-    page.wait_for_selector(ready, state="attached", timeout=10_000)
+    page.wait_for_selector(ready, state="attached")
     return look

@@ -134,7 +134,7 @@ def free_port() -> int:
 
 def is_up(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/healthz", timeout=5).status_code == 200
+        return httpx.get(f"{url}/healthz", timeout=WAIT_S).status_code == 200
     except httpx.TransportError:
         return False
 

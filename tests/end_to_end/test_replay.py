@@ -9,7 +9,6 @@ import json
 import os
 import random
 import signal
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ import pytest
 from features.views import query
 from rluf.local import read_state
 from tests.rluf.command import finish, rluf, start
+from tests.waiting import wait_for
 
 LOG = Path(__file__).resolve().parents[3] / "shared/data/events/convai2.cloudevents.jsonl.gz"
 pytestmark = [
@@ -107,10 +107,7 @@ def test_shuffled_with_the_worker_killed_and_then_sent_again_gives_the_same(
 
 def kill_worker_at_work(home: Path) -> int:
     """Kill the worker once it has stored something, long before the end; give its process id."""
-    until = time.monotonic() + 60
-    while not any(stored_files(home)):
-        assert time.monotonic() < until, "nothing was stored within 60 s"
-        time.sleep(0.01)
+    wait_for(lambda: any(stored_files(home)), "something was stored")
     state = read_state(home)
     assert state is not None
     pids = state["pids"]

@@ -83,14 +83,14 @@ def told(kafka_broker, tmp_path_factory) -> Told:
         for event in [*EARLIER, *EARLIER[::4]]:
             producer.send(event)
         producer.send_raw(config.reactions_topic, key_of(EARLIER[0]), b"{")
-        producer.flush(30)
+        producer.flush(WAIT_S)
         halfway = end_offsets(config)
         time.sleep(TICK_S)
         halfway_at = datetime.now(UTC)
         time.sleep(TICK_S)
         for event in LATER:
             producer.send(event)
-        producer.flush(30)
+        producer.flush(WAIT_S)
     settings = Settings(home=home, streams=config, features=FeaturesConfig(root=home))
     return Told(settings=settings, halfway=halfway, halfway_at=halfway_at)
 

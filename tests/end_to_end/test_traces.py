@@ -110,7 +110,7 @@ class Place:
 
     def is_up(self, ready: Path) -> bool:
         try:
-            said = httpx.get(f"http://127.0.0.1:{self.port}/healthz", timeout=5)
+            said = httpx.get(f"http://127.0.0.1:{self.port}/healthz", timeout=WAIT_S)
         except httpx.TransportError:
             return False
         return said.status_code == 200 and ready.exists()

@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import threading
-import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -76,7 +75,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 
 
 def test_the_api_is_where_it_says(up):
-    with urllib.request.urlopen(f"{up.state()['url']}/healthz", timeout=10) as answer:
+    with urllib.request.urlopen(f"{up.state()['url']}/healthz", timeout=WAIT_S) as answer:
         assert answer.status == 200
     assert any(f"at {up.state()['url']} " in line for line in up.said)
 
@@ -107,12 +106,10 @@ def test_a_killed_child_is_named_and_comes_back(up):
     assert up.state()["pids"]["worker"] != before
 
 
-def test_ctrl_c_ends_everything_and_quickly(up):
+def test_ctrl_c_ends_everything_in_order_and_nothing_has_to_be_killed(up):
     pids = [*up.state()["pids"].values(), broker_pid(up.home)]
-    began = time.monotonic()
     assert up.interrupt() == 130
-    assert time.monotonic() - began < 20
-    assert "stopping" in up.said[-1]
+    assert "stopping" in up.said[-1], "a part that had to be killed is named after that"
     wait_for(lambda: not any(is_alive(pid) for pid in pids), "a process is left")
     assert not (up.home / "up.json").exists()
     assert "worker drained" in (up.home / "logs" / "worker.log").read_text("utf-8")

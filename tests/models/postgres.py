@@ -12,6 +12,7 @@ from pathlib import Path
 from sqlalchemy import create_engine, text
 
 from models.tables import Base
+from tests.waiting import WAIT_S
 
 UNPRIVILEGED = ("postgres", "nobody")
 """PostgreSQL refuses to run as root: whoever tests as root lends it one of these accounts."""
@@ -35,7 +36,7 @@ class Postgres:
         engine = create_engine(self.url(database))
         tables = ", ".join(Base.metadata.tables)
         with engine.begin() as connection:
-            connection.execute(text("SET LOCAL lock_timeout = '10s'"))
+            connection.execute(text(f"SET LOCAL lock_timeout = '{WAIT_S:g}s'"))
             connection.execute(text("SET LOCAL session_replication_role = replica"))
             connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY"))
         engine.dispose()

@@ -25,6 +25,7 @@ from models.reward import RewardModel
 from tests.models import transformers4
 from tests.models.tokenizers_by_kind import KINDS
 from tests.tiny_policy import byte_tokenizer, llama, save_tiny_policy
+from tests.waiting import WAIT_S
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON_4 = ROOT / ".venv-transformers4/bin/python"
@@ -65,7 +66,7 @@ def in_4(tmp_path_factory):
         capture_output=True,
         text=True,
         check=False,
-        timeout=250,
+        timeout=WAIT_S,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout.splitlines()[-1])

@@ -13,6 +13,7 @@ from models.registry import Registry
 from tests.models.conftest import Opened, register
 from tests.models.crowd import SIZE, Crowd
 from tests.models.hammer import enter_alone, race_for_alias, register_the_same
+from tests.waiting import WAIT_S
 
 ROUNDS = 12
 
@@ -30,7 +31,7 @@ def test_of_processes_promoting_at_once_one_wins_each_round(
 def test_of_threads_promoting_at_once_one_wins_each_round(url: str, opened: Opened) -> None:
     registry = opened(url)
     register(registry, "chat", 2 * SIZE)
-    start = threading.Barrier(SIZE, timeout=60)
+    start = threading.Barrier(SIZE, timeout=WAIT_S)
     won: list[int] = []
 
     def race(worker: int) -> None:
@@ -51,7 +52,7 @@ def test_of_threads_promoting_at_once_one_wins_each_round(url: str, opened: Open
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(WAIT_S)
     assert sorted(won) == list(range(ROUNDS))
     _assert_one_chain(registry, ROUNDS)
 
@@ -81,7 +82,7 @@ def test_arms_set_by_many_threads_are_all_in_the_history(url: str, opened: Opene
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(WAIT_S)
     divisions = registry.arm_history("chat")
     assert [d.revision for d in divisions] == list(range(1, SIZE * ROUNDS + 1))
     assert registry.arms("chat") == divisions[-1]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.conftest import CACHE
+from tests.waiting import WAIT_S
 
 ROOT = Path(__file__).parents[2]
 
@@ -55,9 +56,9 @@ def start(
     )
 
 
-def finish(process: subprocess.Popen[str], *, limit_s: float = 120.0) -> Outcome:
+def finish(process: subprocess.Popen[str]) -> Outcome:
     """Wait for its end. A traceback is never an answer."""
-    out, err = process.communicate(timeout=limit_s)
+    out, err = process.communicate(timeout=WAIT_S)
     assert "Traceback" not in err, err
     return Outcome(process.returncode, out, err)
 
@@ -66,7 +67,6 @@ def rluf(
     *arguments: str,
     home: Path,
     settings: Mapping[str, str] | None = None,
-    limit_s: float = 120.0,
 ) -> Outcome:
     """Run `rluf ...` to its end."""
-    return finish(start(*arguments, home=home, settings=settings), limit_s=limit_s)
+    return finish(start(*arguments, home=home, settings=settings))

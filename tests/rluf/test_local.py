@@ -108,6 +108,19 @@ def test_a_child_that_came_back_is_said_to_be_ready(tmp_path):
         watcher.join()
 
 
+def test_a_child_that_does_not_end_is_killed_and_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(local, "STOP_WAIT_S", 0.1)
+    said: list[str] = []
+    supervisor = make(
+        tmp_path, f"import signal; signal.signal(15, signal.SIG_IGN); {SLEEPER}", said
+    )
+    supervisor.start()
+    wait_for(lambda: "working" in supervisor.children[0].last_words())
+    supervisor.stop()
+    assert said[-1] == "worker: killed, as it did not end within 0.1 s"
+    assert supervisor.children[0].has_died()
+
+
 def test_no_broker_is_started_where_one_is_named(tmp_path):
     said: list[str] = []
     supervisor = make(tmp_path, SLEEPER, said)

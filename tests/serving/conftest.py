@@ -21,8 +21,8 @@ from tests.serving.fakes import FakeClock, FakeLoader, FakeProducer, register, s
 
 FAST = ServingConfig(
     poll_interval_s=0.02,
-    ack_timeout_s=0.5,
-    ack_timeout_down_s=0.05,
+    ack_timeout_s=60.0,  # A test that awaits no acknowledgement says how long it waits in vain.
+    ack_timeout_down_s=60.0,
     batch_wait_ms=1.0,
     status_cache_s=0.05,
 )

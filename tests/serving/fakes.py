@@ -22,7 +22,7 @@ from serving.voice import BadChat, Voice
 from streams.errors import BadEvent, Unavailable
 from streams.events import Event, Reaction, Shown
 from streams.kafka.producer import RecordPlace
-from tests.waiting import wait_for
+from tests.waiting import WAIT_S, wait_for
 
 NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
@@ -153,7 +153,7 @@ class FakeVoice:
 
     def _wait(self) -> None:
         if self.gate is not None:
-            assert self.gate.wait(10), "the test never opened the gate"
+            assert self.gate.wait(WAIT_S), "the test never opened the gate"
         time.sleep(self.step_s)
 
     def _reply(self, chat: Chat, dials: Dials, seed: int | None, with_logprobs: bool) -> Reply:

@@ -18,6 +18,7 @@ from serving.engine import Engine
 from serving.errors import ApiError, Busy, ContextTooLong, NotFound, NotReady
 from tests.serving.conftest import FAST, Place
 from tests.serving.fakes import FakeVoice, register, set_arms
+from tests.waiting import until
 
 
 def ask_for(text: str = "hello", **dials: Any) -> Ask:
@@ -41,12 +42,6 @@ def with_engine(place: Place, scene: Callable[[Engine], Awaitable[None]], **dial
             await engine.stop()
 
     asyncio.run(play())
-
-
-async def until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not is_so():
-            await asyncio.sleep(0.005)
 
 
 def voice_of(place: Place, number: int) -> FakeVoice:

@@ -26,6 +26,7 @@ from tests.serving.conftest import FAST, Place
 from tests.serving.fakes import wait_until
 from tests.serving.live_server import running
 from tests.tiny_policy import byte_tokenizer, llama
+from tests.waiting import WAIT_S, until
 
 ENDLESS = 10_000
 
@@ -57,7 +58,7 @@ class Talker:
             if not talking:
                 return
             self.steps.append([chats[n][-1]["content"] for n in talking])
-            assert self.gate.wait(30)
+            assert self.gate.wait(WAIT_S)
             yield [(n, Piece("x")) for n in talking] if in_pieces else []
         yield [(n, REPLY) for n in range(len(chats)) if n not in left]
 
@@ -82,12 +83,6 @@ def play(scene: Callable[[Batcher, Meters], Awaitable[None]], **dials: Any) -> N
             await batcher.stop()
 
     asyncio.run(run())
-
-
-async def until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not is_so():
-            await asyncio.sleep(0.002)
 
 
 async def leave(task: "asyncio.Task[object]") -> None:
@@ -187,6 +182,14 @@ PROMPTS: dict[str, dict[str, Any]] = {
 }
 
 
+async def ask_and_leave(url: str, body: dict[str, Any], is_begun: Callable[[], bool]) -> None:
+    """Close the connection once the answer is being made."""
+    async with httpx.AsyncClient(timeout=WAIT_S) as client:
+        asking = asyncio.create_task(client.post(url, json=body))
+        await until(is_begun, "the answer is begun")
+        await leave(asking)
+
+
 @pytest.mark.parametrize("fields", [{}, {"seed": 5}, {"stream": True}, {"stream": True, "seed": 5}])
 @pytest.mark.parametrize("path", PROMPTS)
 def test_a_closed_connection_takes_its_request_out(live: Place, fields: dict[str, Any], path: str):
@@ -197,11 +200,10 @@ def test_a_closed_connection_takes_its_request_out(live: Place, fields: dict[str
         voice = live.loader.voices[1]
         voice.gate = threading.Event()
         body = {"model": "chat@v1", **PROMPTS[path], **fields}
-        with httpx.Client(base_url=url) as client, suppress(httpx.ReadTimeout):
-            client.post(f"/v1/{path}", json=body, timeout=0.5)
+        asyncio.run(ask_and_leave(f"{url}/v1/{path}", body, lambda: bool(voice.threads)))
         wait_until(lambda: num_left(live.meters, "batch") + num_left(live.meters, "queue") == 1)
         voice.gate.set()
-        answer = httpx.post(f"{url}/v1/{path}", json=body | {"stream": False})
+        answer = httpx.post(f"{url}/v1/{path}", json=body | {"stream": False}, timeout=WAIT_S)
         assert answer.status_code == 200
     assert len(live.producer.shown) == 1  # Who left before the first word saw nothing.
 
@@ -215,5 +217,7 @@ def test_a_half_sent_request_harms_nobody(live: Place):
             connection.sendall(head.encode())
         body = json.dumps({"model": "chat", "messages": [{"role": "user", "content": "hi"}]})
         headers = {"content-type": "application/json"}
-        answer = httpx.post(f"{url}/v1/chat/completions", content=body, headers=headers)
+        answer = httpx.post(
+            f"{url}/v1/chat/completions", content=body, headers=headers, timeout=WAIT_S
+        )
         assert answer.status_code == 200

@@ -20,7 +20,7 @@ from serving.registry_meters import REST, REST_S, RegistryMeters
 from tests.serving.conftest import Place, StartApi
 from tests.serving.fakes import register
 from tests.verdicts import said
-from tests.waiting import wait_for
+from tests.waiting import WAIT_S, wait_for
 
 
 def told(text: str | bytes) -> dict[tuple[str, ...], float]:
@@ -98,7 +98,7 @@ class Held(RegistryMeters):
 
     def look(self) -> None:
         self.num_looks += 1
-        assert self.gate.wait(10), "the test never opened the gate"
+        assert self.gate.wait(WAIT_S), "the test never opened the gate"
         super().look()
 
 

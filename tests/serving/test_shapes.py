@@ -15,6 +15,7 @@ from openai import OpenAI
 
 from tests.serving.conftest import FAST, Place, open_place
 from tests.serving.live_server import running
+from tests.waiting import WAIT_S
 
 EVENTS = [
     "response.created",
@@ -240,9 +241,8 @@ def test_completions_tell_log_probabilities_in_the_older_shape(client: OpenAI):
     ],
 )
 def test_completions_refuse_what_they_do_not_do(base_url: str, fields: dict[str, Any]):
-    answer = httpx.post(
-        f"{base_url}/v1/completions", json={"model": "chat", "prompt": "hi"} | fields
-    )
+    asked = {"model": "chat", "prompt": "hi"} | fields
+    answer = httpx.post(f"{base_url}/v1/completions", json=asked, timeout=WAIT_S)
     assert answer.status_code == 400
     assert answer.json()["error"]["type"] == "invalid_request_error"
 
@@ -276,7 +276,7 @@ def test_what_is_not_taken_is_named_where_it_stands(
     base_url: str, path: str, fields: dict[str, Any], param: str, words: str
 ):
     asked = {"model": "chat", "prompt" if path == "completions" else "input": "hi"} | fields
-    error = httpx.post(f"{base_url}/v1/{path}", json=asked).json()["error"]
+    error = httpx.post(f"{base_url}/v1/{path}", json=asked, timeout=WAIT_S).json()["error"]
     assert error["param"] == param
     assert error["message"].startswith(f"{param}: ") or "must be" in error["message"]
     assert words in error["message"]
@@ -304,8 +304,10 @@ def test_chats_tell_log_probabilities_whole_and_in_pieces_alike(client: OpenAI):
 def test_a_stream_can_be_had_without_comments(base_url: str):
     asked = {"model": "chat", "messages": [{"role": "user", "content": "hi"}], "stream": True}
     url = f"{base_url}/v1/chat/completions"
-    with_comments = httpx.post(url, json=asked).text
-    without = httpx.post(url, json=asked, headers={"x-rluf-sse-comments": "false"}).text
+    with_comments = httpx.post(url, json=asked, timeout=WAIT_S).text
+    without = httpx.post(
+        url, json=asked, headers={"x-rluf-sse-comments": "false"}, timeout=WAIT_S
+    ).text
     assert any(line.startswith(":") for line in with_comments.splitlines())
     assert not any(line.startswith(":") for line in without.splitlines())
     assert without.rstrip().endswith("data: [DONE]")

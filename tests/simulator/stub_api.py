@@ -17,6 +17,13 @@ REPLIES = (
 )
 
 
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+    """Connections that may wait to be accepted. With the 5 of socketserver, of a crowd that comes
+    at once the kernel resets some (a ReadError of the client) where this thread is slow."""
+
+
 @dataclass
 class StubApi:
     """Answers chats with a few replies in turn and keeps every call that it acknowledged.
@@ -57,8 +64,7 @@ class StubApi:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
+        self.server = Server(("127.0.0.1", 0), Handler)
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.02,))
         self.thread.start()
         return self

@@ -88,9 +88,7 @@ def test_calls_put_off_are_made_again_and_noted_once(tmp_path):
         stub.faults.update({"/v1/chat/completions 503": 9, "/v1/feedback 429": 4})
         summary, ledger, _ = run(stub, tmp_path)
     assert stub.put_off == 13
-    # On a busy machine a connection may break as well; that call is made again like the others.
-    by_status = {code: n for code, n in summary["retries"].items() if code.isdigit()}
-    assert by_status == {"429": 4, "503": 9}
+    assert summary["retries"] == {"429": 4, "503": 9}
     assert summary["calls_refused"] == {}
     assert len(ledger) == len(stub.chats) + len(stub.reactions)
 

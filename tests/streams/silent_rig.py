@@ -28,11 +28,12 @@ from features.config import FeaturesConfig
 from features.store import FactStore
 from streams.agents import make_app
 from streams.config import StreamsConfig
+from streams.errors import Unavailable
+from streams.kafka.standing import Place, Standing
 from streams.transport import ChunkConsumer, ChunkThread
 from streams.worker import Sink, run_worker
 from tests.streams.worker_rig import FileSink, RunningWorker, launch
-
-NEVER_S = 1e9
+from tests.waiting import WAIT_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,11 +43,13 @@ class Dials:
     fault: str = ""
     """A key of FAULTS; empty: none."""
     stall_limit_s: float = 3.0
-    """Of the watchdog; NEVER_S: it has none."""
+    """Of the watchdog."""
     metadata_s: float | None = None
     """How old what is known of topics may become, in seconds; None: the house's own."""
     is_store: bool = False
     """Facts go to the store of the house, under FOLDER/home, not to a file."""
+    is_unwatched: bool = False
+    """While FOLDER/unwatched exists, the watchdog cannot ask the broker and so counts nothing."""
 
 
 def start_silent(config: StreamsConfig, folder: Path, dials: Dials) -> RunningWorker:
@@ -182,6 +185,18 @@ FAULTS: dict[str, Callable[[Callable[[], bool]], None]] = {
 }
 
 
+def _look_only_where_allowed(forbidden: Path) -> None:
+    """Have the watchdog find the broker away while this file exists."""
+    look = worker_module.standings
+
+    def standings(config: StreamsConfig) -> dict[Place, Standing]:
+        if forbidden.exists():
+            raise Unavailable("the test does not let it look")
+        return look(config)
+
+    worker_module.standings = standings  # type: ignore[attr-defined]
+
+
 class Telling(logging.Formatter):
     """Adds the place to a line that has one."""
 
@@ -204,6 +219,8 @@ def main() -> None:
     worker_module.LOOK_INTERVAL_S = 0.5
     if dials.fault:
         FAULTS[dials.fault]((path.parent / "fault").exists)
+    if dials.is_unwatched:
+        _look_only_where_allowed(path.parent / "unwatched")
     if dials.metadata_s is not None:
         metadata_ms = int(1000 * dials.metadata_s)
 
@@ -244,7 +261,7 @@ class InBackground:
 
     def __exit__(self, *_: object) -> None:
         self._is_over.set()
-        self._thread.join(60)
+        self._thread.join(WAIT_S)
         if self._fault is not None:
             raise self._fault
 

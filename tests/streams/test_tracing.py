@@ -33,6 +33,7 @@ from streams.spans import Spans
 from streams.tracing import TracingConfig
 from streams.writer import Writer
 from tests.streams.samples import KNOWN_AT_MS, envelope, erasure, reaction, shown
+from tests.waiting import WAIT_S
 
 ROOT = Path(__file__).resolve().parents[2]
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -350,13 +351,13 @@ def test_a_collector_that_never_answers_does_not_hold_up_the_end(monkeypatch: py
     monkeypatch.setattr(spans_module, "CLOSE_WAIT_S", 0.05)
     answering = threading.Event()
     rig = Rig()
-    monkeypatch.setattr(rig.exporter, "shutdown", lambda: answering.wait(20))
+    monkeypatch.setattr(rig.exporter, "shutdown", lambda: answering.wait(WAIT_S))
     rig.spans.close()
     assert not answering.is_set()
     [waiting] = [each for each in threading.enumerate() if each.name == "spans"]
     assert waiting.daemon  # So that the process ends all the same.
     answering.set()
-    waiting.join(20)
+    waiting.join(WAIT_S)
 
 
 def test_the_room_does_not_import_opentelemetry_while_tracing_is_off():

@@ -76,7 +76,7 @@ def produce(config: StreamsConfig, values: Iterable[bytes], topic: str = "") -> 
             producer.send_raw(topic or config.reactions_topic, b"%d" % number, value)
             for number, value in enumerate(values)
         ]
-        producer.flush(60)
+        producer.flush(WAIT_S)
         for future in futures:
             future.result(0)
 
@@ -124,7 +124,7 @@ def test_events_of_every_kind_are_stored_and_bad_neighbours_become_dead_letters(
         for number, value in enumerate(bad):  # Good and bad ones in turn, in one partition.
             producer.send_raw(config.reactions_topic, b"one key", encode(reaction(f"r{number}")))
             producer.send_raw(config.reactions_topic, b"one key", value)
-        producer.flush(60)
+        producer.flush(WAIT_S)
     catch_up(config)
 
     good = {("shown", "s1"), ("erasure", "e1")} | {("reaction", f"r{i}") for i in range(len(bad))}

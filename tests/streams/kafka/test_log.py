@@ -14,7 +14,7 @@ from streams.config import StreamsConfig
 from streams.errors import Unavailable
 from streams.kafka.log import measure, parse_offsets, read_log
 from streams.kafka.topics import ensure_topics
-from tests.waiting import patiently
+from tests.waiting import WAIT_S, patiently
 
 NOON_MS = 1_760_000_000_000
 CONFIG = StreamsConfig()
@@ -64,7 +64,7 @@ def fill(config: StreamsConfig, count: int = 10) -> None:
                 timestamp_ms=NOON_MS + 1000 * number,
             )
         producer.send(config.reactions_topic, value=b"two", partition=2, timestamp_ms=NOON_MS)
-        producer.flush(30)
+        producer.flush(WAIT_S)
 
 
 def values(config: StreamsConfig, start: object) -> list[bytes]:

@@ -23,6 +23,7 @@ from streams.kafka.producer import Producer, RecordPlace
 from streams.kafka_binding import STRUCTURED_HEADER
 from streams.pipeline import Pipeline, Record
 from tests.streams.samples import KNOWN_AT, KNOWN_AT_MS, erasure, reaction, shown
+from tests.waiting import WAIT_S
 
 
 class FakeKafka:
@@ -197,7 +198,7 @@ def test_what_was_acknowledged_stands_where_the_future_said(streams_config):
     events = [reaction(id=str(n), response_id=f"r-{n}") for n in range(200)]
     with Producer(streams_config) as producer:
         futures = [producer.send(event) for event in events]
-        places = [future.result(30) for future in futures]
+        places = [future.result(WAIT_S) for future in futures]
     records = read_all(streams_config, streams_config.reactions_topic)
     stored = {(r.partition, r.offset): r.value for r in records}
     assert len(stored) == 200
@@ -214,7 +215,7 @@ def test_a_response_and_its_reactions_share_a_partition(streams_config):
         for n in range(40):
             ids = {"response_id": f"r-{n}"}
             futures = [producer.send(shown(**ids)), producer.send(reaction(**ids))]
-            one, two = (future.result(30).partition for future in futures)
+            one, two = (future.result(WAIT_S).partition for future in futures)
             assert one == two
 
 
@@ -223,7 +224,7 @@ def test_raw_bytes_keep_key_headers_and_time_and_may_be_larger_than_an_event(str
     value = b"x" * 5_000_000
     with Producer(streams_config) as producer:
         topic = streams_config.reactions_topic
-        producer.send_raw(topic, b"k", value, KNOWN_AT_MS, [("a", b"1")]).result(30)
+        producer.send_raw(topic, b"k", value, KNOWN_AT_MS, [("a", b"1")]).result(WAIT_S)
         with pytest.raises(BadEvent, match="too_large"):
             producer.send_raw(topic, b"k", b"x" * (RECORD_BYTES_MAX + 10_000))
         (record,) = read_all(streams_config, topic)
@@ -247,4 +248,4 @@ def test_many_threads_may_send_at_once(streams_config):
             thread.start()
         for thread in threads:
             thread.join()
-        assert len({future.result(30) for future in futures}) == 200
+        assert len({future.result(WAIT_S) for future in futures}) == 200

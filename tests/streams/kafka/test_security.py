@@ -41,10 +41,9 @@ from tests.streams.kafka.secured import (
     secured_kafka,
 )
 from tests.streams.samples import reaction
-from tests.streams.worker_rig import wait_for
+from tests.waiting import WAIT_S, wait_for
 
 SASL = {"protocol": "SASL_SSL", "mechanism": "PLAIN", "username": "u", "password": "s3cret"}
-WAIT_S = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -261,7 +260,7 @@ def test_whoever_lacks_a_right_is_told_which_on_what_until_none_is_missing(secur
     def grant(operation: str, kind: str) -> None:
         before = refusal_of_now()
         secured.grant("bob", operation, kind, prefix)
-        wait_for(lambda: refusal_of_now() != before, WAIT_S)
+        wait_for(lambda: refusal_of_now() != before)
 
     def refusal_of_now() -> str:
         try:
@@ -325,8 +324,8 @@ def test_a_post_becomes_a_fact_and_is_replayed_all_over_tls_with_a_password(secu
     ]
     url = f"http://127.0.0.1:{settings['RLUF_SERVING__PORT']}"
     try:
-        wait_for(ready.exists, WAIT_S)
-        wait_for(lambda: is_answered(f"{url}/healthz"), WAIT_S)
+        wait_for(ready.exists)
+        wait_for(lambda: is_answered(f"{url}/healthz"))
         request = urllib.request.Request(
             f"{url}/v1/feedback",
             data=b'{"response_id": "r-1", "signal": "love", "actor_id": "u-1"}',
@@ -343,8 +342,8 @@ def test_a_post_becomes_a_fact_and_is_replayed_all_over_tls_with_a_password(secu
             told = run("features", "sql", count, "--json", home=home, settings=settings)
             return int(told.value()[0]["n"]) if told.code == 0 else 0
 
-        wait_for(lambda: facts() == 1, WAIT_S)
-        wait_for(lambda: behind(home, settings) == 0, WAIT_S)
+        wait_for(lambda: facts() == 1)
+        wait_for(lambda: behind(home, settings) == 0)
     finally:
         for process in running:
             process.terminate()
@@ -366,7 +365,7 @@ def behind(home: Path, settings: Mapping[str, str]) -> int:
 
 def is_answered(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with urllib.request.urlopen(url, timeout=WAIT_S) as answer:
             return bool(answer.status == 200)
     except OSError:
         return False

@@ -16,6 +16,7 @@ from streams.kafka import topics as module
 from streams.kafka.producer import Producer
 from streams.kafka.topics import committed_offsets, delete_topics, end_offsets, ensure_topics, lag
 from tests.streams.samples import reaction
+from tests.waiting import WAIT_S
 
 pytestmark = pytest.mark.kafka
 
@@ -57,7 +58,7 @@ def test_topics_take_records_that_are_too_large_for_an_event(config):
 def test_lag_is_what_was_not_committed(config):
     with Producer(config) as producer:
         places = [producer.send(reaction(response_id=f"r-{n}")) for n in range(30)]
-        offsets = [place.result(30) for place in places]
+        offsets = [place.result(WAIT_S) for place in places]
     assert sum(lag(config).values()) == 30
     assert committed_offsets(config) == {}
     topic = config.reactions_topic
@@ -80,7 +81,7 @@ def test_topics_that_do_not_exist_have_no_offsets_and_no_lag(config):
 
 def test_a_topic_can_be_deleted_and_made_anew_empty(config):
     with Producer(config) as producer:
-        producer.send(reaction()).result(30)
+        producer.send(reaction()).result(WAIT_S)
     delete_topics(config, [config.reactions_topic])
     with pytest.raises(Unavailable):
         delete_topics(config, ["no.such.topic"])

@@ -22,7 +22,7 @@ from tests.streams.samples import shown
 from tests.streams.silent_rig import Dials, start_silent
 from tests.streams.test_worker import reaction, reactions
 from tests.streams.worker_rig import RunningWorker, is_caught_up, stored, wait_for
-from tests.waiting import patiently
+from tests.waiting import patiently, until
 
 pytestmark = pytest.mark.kafka
 
@@ -68,10 +68,6 @@ async def producer(config: StreamsConfig, id: str = "") -> AsyncIterator[AIOKafk
 async def say(into: AIOKafkaProducer, config: StreamsConfig, *ids: str, partition: int = 0) -> None:
     for id in ids:
         await into.send_and_wait(config.reactions_topic, encode(reaction(id)), partition=partition)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    await asyncio.to_thread(wait_for, condition)
 
 
 def replayed(config: StreamsConfig, start: object = None) -> list[bytes]:
