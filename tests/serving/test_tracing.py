@@ -308,7 +308,7 @@ def test_without_tracing_nothing_of_it_is_in_a_requests_way(live: Place):
 def test_the_api_imports_neither_sdk_nor_exporter_while_tracing_is_off():
     script = (
         "import sys\n"
-        "import serving.server, streams.producer\n"
+        "import serving.server, streams.kafka.producer\n"
         "from rluf.settings import load_settings\n"
         "from rluf.wiring import open_spans\n"
         "assert open_spans(load_settings([], {}), 'api') is None\n"
