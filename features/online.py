@@ -8,7 +8,6 @@ least what an earlier one saw, and never replaces newer values by older ones.
 
 import functools
 import logging
-import os
 import sqlite3
 import threading
 import time
@@ -41,9 +40,8 @@ from features.offline import OFFLINE_STORES
 from features.offline.base import OfflineStore
 from features.tallies import BUSY_WAIT_S, Tallies, tallies_path
 from features.views import connect_store
-from files.durable import PARTIAL_AGE_S, PARTIAL_PREFIX, lock, remove_partial
+from files.durable import PARTIAL_AGE_S, lock, remove_partial, written_durably
 from streams.errors import Unavailable
-from streams.events import new_id
 
 with lean_imports():
     from feast.infra.key_encoding_utils import deserialize_entity_key, serialize_entity_key
@@ -365,10 +363,9 @@ def write_source(config: FeaturesConfig, connection: duckdb.DuckDBPyConnection, 
     }[view]
     path = source_path(config.root, view)
     remove_partial(path.parent, before_s=time.time() - PARTIAL_AGE_S)
-    beside = path.parent / f"{PARTIAL_PREFIX}{new_id()}"
-    quoted = str(beside).replace("'", "''")
-    connection.execute(f"COPY ({sql}) TO '{quoted}' (FORMAT parquet, COMPRESSION zstd)")
-    os.replace(beside, path)
+    with written_durably(path) as beside:
+        quoted = str(beside).replace("'", "''")
+        connection.execute(f"COPY ({sql}) TO '{quoted}' (FORMAT parquet, COMPRESSION zstd)")
 
 
 def _table(view: str) -> str:

@@ -67,6 +67,22 @@ def written_durably(path: Path) -> Iterator[Path]:
             beside.unlink(missing_ok=True)
 
 
+def make_private(path: Path, text: str) -> None:
+    """Make a file that only its owner may read, unless there is one: of two processes that make it
+    at the same time the first wins, and both find the same. On disk when it returns.
+
+    Raises OSError.
+    """
+    beside = path.parent / f"{PARTIAL_PREFIX}{uuid.uuid4().hex}"
+    try:
+        _write(beside, text.encode(), mode=0o600)
+        with contextlib.suppress(FileExistsError):
+            os.link(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
 def remove_partial(folder: Path, *, before_s: float) -> None:
     """Remove what crashes left unfinished in a folder and nobody has written to since `before_s`,
     in seconds since 1970. Raises OSError."""
@@ -129,8 +145,8 @@ def lock(path: Path, *, wait: bool = True) -> Iterator[bool]:
         os.close(descriptor)
 
 
-def _write(path: Path, data: bytes | memoryview) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+def _write(path: Path, data: bytes | memoryview, *, mode: int = 0o644) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         rest = memoryview(data)
         while rest:

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from files.durable import sync_folder
 from models.errors import CorruptArtifact
 from models.names import NAME_CHARS_MAX, seen
 
@@ -80,7 +81,7 @@ def store_artifact(root: Path, model: str, source_dir: Path) -> Artifact:
     finally:
         shutil.rmtree(incoming, ignore_errors=True)
     for folder in (shelf, shelf.parent, root):
-        _fsync(folder)
+        sync_folder(folder)
     return Artifact(hash=found, path=final)
 
 
@@ -160,9 +161,9 @@ def _copy(source: Path, target: Path) -> None:
         copy.parent.mkdir(parents=True, exist_ok=True)
         folders.update(parent for parent in copy.parents if parent.is_relative_to(target))
         shutil.copyfile(file, copy)
-        _fsync(copy)
+        sync_folder(copy)
     for folder in folders:
-        _fsync(folder)
+        sync_folder(folder)
 
 
 def _settle(incoming: Path, final: Path, expected: str) -> None:
@@ -191,11 +192,3 @@ def _sweep(shelf: Path) -> None:
             continue  # Its owner finished between the listing and the look.
         if age_s > LEFTOVER_AGE_S:
             shutil.rmtree(left, ignore_errors=True)
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

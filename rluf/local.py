@@ -25,6 +25,7 @@ from typing import IO
 from urllib.error import URLError
 from urllib.parse import urlsplit
 
+from files.durable import write_durably
 from rluf.settings import BadSettings, Settings
 from streams.errors import CannotStart
 from streams.kafka.broker import Broker
@@ -351,10 +352,8 @@ class Supervisor:
             "supervisor": os.getpid(),
         }
         path = self.settings.home / "up.json"
-        temporary = path.with_suffix(".tmp")
         try:
-            temporary.write_text(json.dumps(state, indent=1), "utf-8")
-            temporary.replace(path)
+            write_durably(path, json.dumps(state, indent=1).encode())
         except OSError as fault:
             self.say(
                 f"cannot write {path} ({fault.strerror}): other commands do not find the broker"

@@ -9,14 +9,13 @@ refused and kept, and one that is gone while facts bear its pseudonyms is never 
 """
 
 import hashlib
-import os
 import re
 import secrets
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 from features.views import connect
-from files.durable import sync_folder
+from files.durable import make_private
 
 ANONYMOUS = "anonymous"
 """The user where a request names none and bears no key; stored as it is."""
@@ -101,19 +100,8 @@ def make_key(path: Path, *, root: Path) -> bytes:
     if key is not None:
         return key
     require_not_lost(path, root=root)
-    draft = path.with_name(f".{path.name}-{os.getpid()}")
-    try:
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(f"{secrets.token_hex(KEY_BYTES)}\n")
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(draft, path)  # The first of two processes wins; both then read the same key.
-        except FileExistsError:
-            pass
-        finally:
-            draft.unlink()
-        sync_folder(path.parent)  # No fact may bear a pseudonym whose key a power cut takes away.
+    try:  # No fact may bear a pseudonym whose key a power cut takes away.
+        make_private(path, f"{secrets.token_hex(KEY_BYTES)}\n")
     except OSError as fault:
         raise BadKey(f"cannot make the pseudonym key {path}: {fault.strerror}") from None
     found = read_key(path)

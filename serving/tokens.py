@@ -9,7 +9,6 @@ import base64
 import binascii
 import hashlib
 import hmac
-import os
 import re
 import secrets
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from files.durable import sync_folder
+from files.durable import make_private
 from serving.errors import Forbidden, Unauthorised
 from serving.pseudonyms import BadKey
 
@@ -105,20 +104,8 @@ def read_keys(path: Path) -> list[bytes]:
 def make_keys(path: Path) -> list[bytes]:
     """Give the keys in a file; one is made where there is none, readable by its owner only."""
     if not path.exists():
-        draft = path.with_name(f".{path.name}-{os.getpid()}")
         try:
-            handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(handle, "w") as file:
-                file.write(f"{secrets.token_hex(KEY_BYTES)}\n")
-                file.flush()
-                os.fsync(file.fileno())
-            try:
-                os.link(draft, path)  # The first of two processes wins; both read the same key.
-            except FileExistsError:
-                pass
-            finally:
-                draft.unlink()
-            sync_folder(path.parent)
+            make_private(path, f"{secrets.token_hex(KEY_BYTES)}\n")
         except OSError as fault:
             raise BadKey(f"cannot make {path}: {fault.strerror}") from None
     return read_keys(path)

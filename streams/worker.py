@@ -21,6 +21,7 @@ from typing import Any, Protocol
 from faust.types import TP
 from prometheus_client import start_http_server
 
+from files.durable import write_durably
 from streams import meters
 from streams.agents import make_app
 from streams.config import StreamsConfig
@@ -206,7 +207,7 @@ class Worker:
         await self._app.start()
         logger.info("worker ready", extra={"partitions": len(self._held)})
         if self._ready_file is not None:
-            _write_whole(self._ready_file, f"{os.getpid()}\n")
+            write_durably(self._ready_file, f"{os.getpid()}\n".encode())
         await self._app.wait_until_stopped()
         reason = self._app.crash_reason or RuntimeError("Faust stopped without being told to")
         raise refusal_of(reason, self._config) or reason
@@ -348,11 +349,3 @@ def _end_process(stalled_s: Mapping[tuple[str, int], float]) -> None:
         )
     logging.shutdown()
     os._exit(EXIT_STALLED)
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Write a file so that who sees it sees all of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(text)
-    part.replace(path)

@@ -36,6 +36,16 @@ function share(value, digits = 1) {
     ? NONE : minus((value * 100).toFixed(digits)) + NO_BREAK + "%";
 }
 
+/** 0.1234 as +12.3 %. */
+function change(value, digits = 1) {
+  return (value > 0 ? "+" : "") + share(value, digits);
+}
+
+/** A number with few digits. */
+function number(value) {
+  return value === null || value === undefined ? NONE : minus(String(Number(value.toPrecision(3))));
+}
+
 /** A share of users, without a needless .0. */
 function whole(value) {
   return share(value).replace(".0" + NO_BREAK, NO_BREAK);
@@ -88,7 +98,7 @@ function speaker(measure, isLimit) {
     const digits = Math.abs(value) >= 0.0005 || value === 0 ? 1 : 3;
     return (x) => minus(`${x > 0 ? "+" : ""}${(x * 100).toFixed(digits)}${NO_BREAK}pp`);
   }
-  if (name.endsWith("_lift")) return (x) => (x > 0 ? "+" : "") + share(x);
+  if (name.endsWith("_lift")) return (x) => change(x);
   if (unit === "ratio" || unit === "probability") {
     return (x) => (isLimit ? short(x * 100, "%") : share(x));
   }

@@ -7,14 +7,19 @@ script forgot to escape it.
 
 import base64
 import hashlib
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
 STYLES = ("page.css",)
-SCRIPTS = ("elements.js", "charts.js", "sections.js", "page.js")
+SHARED = ("elements.js", "charts.js", "parts.js")
+"""What the report of the demo is drawn with as well (rluf/demo/report.py)."""
+SCRIPTS = (*SHARED, "sections.js", "page.js")
 """In the order in which they are put together: each uses what stands before it."""
+MARK = re.compile(r"/\* (\w+) \*/")
+"""Where a part goes in the markup."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,17 +32,13 @@ class Page:
 
 def build_page() -> Page:
     """Put the page together from its files."""
-    style = "\n".join(_read(name) for name in STYLES)
-    script = "\n".join(_read(name) for name in SCRIPTS)
-    html = _read("page.html")
-    for mark, text in (("/* style */", style), ("/* script */", script)):
-        assert html.count(mark) == 1, f"page.html must hold {mark} once"
-        html = html.replace(mark, text)
+    style, script = read_files(FOLDER, STYLES), read_files(FOLDER, SCRIPTS)
+    html = put_together(read_files(FOLDER, ("page.html",)), style=style, script=script)
     policy = "; ".join(
         (
             "default-src 'none'",
-            f"style-src '{_hash(style)}'",
-            f"script-src '{_hash(script)}'",
+            f"style-src '{hash_source(style)}'",
+            f"script-src '{hash_source(script)}'",
             "connect-src 'self'",
             "img-src data:",
             "base-uri 'none'",
@@ -54,10 +55,18 @@ def build_page() -> Page:
     return Page(body=html.encode(), headers=headers)
 
 
-def _read(name: str) -> str:
-    return (FOLDER / name).read_text("utf-8")
+def read_files(folder: Path, names: Sequence[str]) -> str:
+    """Give the texts of these files, one after the other."""
+    return "\n".join((folder / name).read_text("utf-8") for name in names)
 
 
-def _hash(text: str) -> str:
+def put_together(markup: str, **parts: str) -> str:
+    """Put each part in place of its mark, which is `/* name */` and stands in the markup once."""
+    marks = MARK.findall(markup)
+    assert sorted(marks) == sorted(parts), f"the markup has the marks {marks}, not {list(parts)}"
+    return MARK.sub(lambda mark: parts[mark[1]], markup)
+
+
+def hash_source(text: str) -> str:
     """Give what CSP calls a hash source, of the exact text between the tags."""
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"

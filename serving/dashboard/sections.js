@@ -9,20 +9,6 @@ function numberOf(policy) {
   return Number(policy.split("@").at(-1));
 }
 
-function empty(words) {
-  return h("p", { class: "empty" }, words);
-}
-
-/** A reason and, folded away, what it was forced past. */
-function because(why) {
-  const [plain, forced] = why.replace(/\)$/, "").split(" (forced: ");
-  if (!forced) return h("p", null, why);
-  return [
-    h("p", null, plain),
-    h("details", { "data-key": forced }, h("summary", null, "Forced past its gates: what they said"), h("p", null, forced)),
-  ];
-}
-
 function drawLive({ live, service }) {
   if (live.length === 0) {
     return empty("Nothing is live yet. Register a policy and make it champion; until then chats are answered 503.");
@@ -62,13 +48,6 @@ function drawLove({ love, live }, width) {
       [row.policy, count(row.num_loved), count(row.num_shown), count(row.num_users)])),
     rows.length > told.length ? h("p", { class: "soft small" }, `The ${told.length} newest of ${rows.length} versions.`) : null,
   ];
-}
-
-function table(heads, rows) {
-  return h("table", null,
-    h("thead", null, h("tr", null, heads.map((head) => h("th", { scope: "col" }, head)))),
-    h("tbody", null, rows.map(([name, ...cells]) =>
-      h("tr", null, h("th", { scope: "row" }, name), cells.map((cell) => h("td", null, cell))))));
 }
 
 function drawFunnel({ funnel, signals }, width) {
@@ -113,40 +92,6 @@ function drawActivity({ activity }, width) {
     minuteChart(minutes("num_shown"), width, "replies shown", false),
     minuteChart(minutes("num_reactions"), width, "reactions", true),
   ];
-}
-
-function drawMeasures(measures) {
-  const heads = ["measure", "value", "95 % interval", "limit", "outcome"];
-  return h("table", { class: "measures", role: "table" },
-    h("thead", { role: "rowgroup" }, h("tr", { role: "row" },
-      heads.map((head) => h("th", { scope: "col", role: "columnheader", class: head }, head)))),
-    h("tbody", { role: "rowgroup" }, measures.map((measure) => {
-      const told = tell(measure);
-      const mark = { kept: "✓", broken: "✕", undecided: "?", informs: "·" }[told.outcome];
-      return h("tr", { class: told.outcome, role: "row" },
-        h("th", { scope: "row", role: "rowheader" }, told.name),
-        h("td", { role: "cell" }, h("b", null, told.value)),
-        h("td", { role: "cell", class: told.interval === NONE ? "interval none" : "interval" }, told.interval),
-        h("td", { role: "cell", class: "limit" }, told.limit),
-        h("td", { role: "cell", class: "outcome" }, `${mark} ${told.outcome}`));
-    })));
-}
-
-/** Why a check was not kept, in one sentence. */
-function objection(check) {
-  const told = tell(check);
-  const between = told.interval === NONE ? "" : ` (${told.interval})`;
-  const sentence = `${told.name} is ${told.value}${between}, allowed is ${told.limit}`;
-  if (told.outcome !== "undecided") return sentence;
-  return `${sentence}: not enough evidence${told.needed ? `, ${told.needed}` : ""}`;
-}
-
-/** Broken checks first, then undecided ones; of a verdict of an older program, its own words. */
-function objections({ checks, reasons }) {
-  if (checks.length === 0) return reasons;
-  const left = checks.filter((check) => check.outcome !== "kept");
-  return left.sort((a, b) => Number(b.outcome === "broken") - Number(a.outcome === "broken"))
-    .map(objection);
 }
 
 /** Only the last verdict of each gate on each version counts; newest versions stand first. */

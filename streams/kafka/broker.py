@@ -28,6 +28,7 @@ import psutil
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
+from files.durable import write_durably
 from streams.errors import CannotStart
 from streams.kafka.identity import is_formatted, keep_identity
 from streams.kafka.jars import ensure_jars, read_lock
@@ -347,9 +348,7 @@ def _remember(
     place = Place(
         port=port, controller_port=controller_port, pid=process.pid, started_at=started_at
     )
-    temporary = home / "broker.json.new"
-    temporary.write_bytes(msgspec.json.encode(place))
-    temporary.replace(home / "broker.json")
+    write_durably(home / "broker.json", msgspec.json.encode(place))
     return place
 
 

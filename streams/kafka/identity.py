@@ -8,11 +8,11 @@ start is refused.
 """
 
 import logging
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from files.durable import write_durably
 from streams.errors import CannotStart
 
 logger = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ def is_formatted(home: Path, on_progress: Callable[[str], None]) -> bool:
     on_progress(f"{place} {fault}: put back from {copy}")
     logger.warning("identity put back", extra={"path": str(place), "fault": fault})
     _clear(place, home)
-    _write(place, copy.read_bytes())
+    write_durably(place, copy.read_bytes())
     return True
 
 
@@ -58,7 +58,7 @@ def keep_identity(home: Path) -> None:
     content, copy = (home / "data" / NAME).read_bytes(), home / NAME
     if _fault_of(copy) or copy.read_bytes() != content:
         _clear(copy, home)
-        _write(copy, content)
+        write_durably(copy, content)
 
 
 def _fault_of(path: Path) -> str:
@@ -96,18 +96,3 @@ def _clear(path: Path, home: Path) -> None:
     """Put what bears this name out of the way, beside the log: Kafka stumbles over odd folders."""
     if path.exists():
         path.replace(home / f"{NAME}.damaged-{time.time_ns()}")
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole, or not at all, whatever happens to the machine."""
-    part = path.with_name(f"{path.name}.part")
-    with part.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

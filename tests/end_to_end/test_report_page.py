@@ -12,7 +12,7 @@ from playwright.sync_api import Browser
 
 from rluf.demo.report import render
 from tests.end_to_end.conftest import DESK, PHONE, Look, open_look
-from tests.rluf.demo.test_report import facts
+from tests.rluf.demo.test_report import facts, loveless
 
 pytestmark = pytest.mark.browser
 
@@ -99,6 +99,44 @@ def test_each_measure_has_value_interval_limit_and_outcome(look: Look):
     undecided = next(row for row in rows if row.startswith("emoji ratio"))
     assert undecided.endswith("1.50 × 1.20 × to 2.10 × ≤ 2 × ? undecided")
     assert next(row for row in rows if row.startswith("replies")).endswith("no limit · informs")
+
+
+def test_what_was_not_kept_is_said_in_sentences(look: Look):
+    sentinels = section(look, "sentinels")
+    assert "closer rise is +3.0 pp (+2.0 pp to +5.0 pp), allowed is ≤ 1 pp" in sentinels
+    undecided = "emoji ratio is 1.50 × (1.20 × to 2.10 ×), allowed is ≤ 2 ×: not enough evidence"
+    assert f"{undecided}, about 120 users would decide" in sentinels
+    assert "ne is 1.03 (1.01 to 1.05), allowed is ≤ 1" in section(look, "calibration")
+    assert "of 3,000 acknowledged" in look.text()
+
+
+def test_each_version_has_a_mark_of_its_own_shape(look: Look):
+    names = "all => all.map(mark => mark.tagName)"
+    chart = 'svg[aria-label="Love rate per policy version"]'
+    assert look.page.eval_on_selector_all(f"{chart} .mark", names) == ["circle", "rect", "polygon"]
+
+
+def test_numbers_under_an_axis_have_the_digits_that_their_step_needs(look: Look):
+    words = "all => all.map(tick => tick.textContent)"
+    for title in CHARTS[:2]:
+        ticks = look.page.eval_on_selector_all(f'svg[aria-label="{title}"] .tick', words)
+        assert len(set(ticks)) == len(ticks) > 3
+
+
+def test_a_graph_says_what_came_from_what(look: Look):
+    told = look.page.text_content('svg[aria-label="What each version was made of"] desc')
+    assert "snapshot bbbbbbbbbb comes from nothing older" in told
+    assert "chat@2 comes from chat@1, love@1" in told
+
+
+def test_a_demo_without_love_is_shown_all_the_same(browser: Browser, tmp_path: Path):
+    file = tmp_path / "report.html"
+    file.write_text(render(loveless()), "utf-8")
+    look = open_look(browser, file.as_uri(), width=PHONE)
+    assert look.text().count("There is too little love for an interval yet.") == 2
+    assert look.complaints == []
+    assert look.overflow_px() == 0
+    look.page.close()
 
 
 def test_decision_history_and_lineage_are_told_in_words(look: Look):

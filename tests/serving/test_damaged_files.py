@@ -7,10 +7,10 @@ an API over a damaged store and a damaged registry.
 
 import pytest
 
+from files import durable
 from models.errors import CorruptRegistry
 from rluf.settings import BadSettings, load_settings
 from rluf.wiring import key_file, stored_user
-from serving import pseudonyms
 from serving.pseudonyms import BadKey, Pseudonyms, make_key, read_key
 from tests.damages import cut, empty, every_damage, gone, unreadable, zeroed
 from tests.features.histories import reaction, shown, store_all
@@ -90,7 +90,7 @@ def test_the_name_of_a_new_key_is_on_disk_before_it_is_used(settings, monkeypatc
     synced = []
     gone(key_file(settings))
     monkeypatch.setattr(
-        pseudonyms, "sync_folder", lambda folder: synced.append((folder, any_key(folder)))
+        durable, "sync_folder", lambda folder: synced.append((folder, any_key(folder)))
     )
 
     def any_key(folder):

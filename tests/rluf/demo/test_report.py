@@ -1,15 +1,14 @@
 """Goal: the report shows the facts, escapes what comes from outside and survives empty places.
 
-Method: render a small hand-written document and look into the text.
+Method: render a small hand-written document and look into the text. What a browser makes of it is
+asked in tests/end_to_end/test_report_page.py.
 """
 
 import json
 from collections.abc import Sequence
 
 from models.verdicts import Bound, Measure, hold
-from rluf.demo.charts import Box, Whisker, bars, graph, strip, whiskers
 from rluf.demo.report import headline, render, summarise, verdict_line, write_report
-from rluf.demo.wording import NO_BREAK
 
 
 def policy(recipe: str, **over: object) -> dict[str, object]:
@@ -152,32 +151,23 @@ def facts() -> dict[str, object]:
     }
 
 
-def plain(text: str) -> str:
-    return text.replace(NO_BREAK, " ")
-
-
-def test_the_page_shows_the_facts_and_escapes_markup(tmp_path):
+def test_no_text_from_outside_can_end_the_element_that_holds_it(tmp_path):
     report = write_report(tmp_path, facts())
-    page = plain(report.page.read_text("utf-8"))
-    assert "<script>" not in page
-    assert "closer rise is +3.0 pp (+2.0 pp to +5.0 pp), allowed is ≤ 1 pp" in page
-    assert "emoji ratio is 1.50 × (1.20 × to 2.10 ×), allowed is ≤ 2 ×: not enough" in page
-    assert "about 120 users would decide" in page
-    assert "ne is 1.03 (1.01 to 1.05), allowed is ≤ 1" in page
-    assert "of 3,000 acknowledged" in page
-    assert "nobody was loved more" in page
+    page = report.page.read_text("utf-8")
+    assert "<script>alert" not in page
+    assert page.count("</script>") == 2
     assert json.loads(report.document.read_text("utf-8"))["events"]["lost"] == 0
 
 
 def test_the_page_needs_nothing_from_elsewhere():
     page = render(facts())
-    assert "http" not in page.replace("http://www.w3.org/2000/svg", "")
-    assert "<script" not in page
+    assert "http" not in page.replace("http://www.w3.org/2000/svg", "").replace("http-equiv", "")
+    assert "default-src 'none'" in page
     assert "<link" not in page
 
 
 def test_the_headline_gives_lift_and_interval():
-    assert "+20.0 % [+5.0 %, +36.0 %], refused" in plain(headline(facts()))
+    assert "+20.0 % [+5.0 %, +36.0 %], refused" in headline(facts())
 
 
 def test_the_decision_is_said_in_one_sentence():
@@ -189,7 +179,8 @@ def test_the_decision_is_said_in_one_sentence():
     assert verdict_line(document).startswith("Refused: promote chat@3 to champion. chat@1 stays")
 
 
-def test_a_demo_without_love_is_reported_all_the_same(tmp_path):
+def loveless() -> dict[str, object]:
+    """The facts of a demo in which nobody loved anything."""
     document = facts()
     none = float("nan")
     for row in document["policies"]:
@@ -197,8 +188,11 @@ def test_a_demo_without_love_is_reported_all_the_same(tmp_path):
         for told in (*row["checks"], *row["informative"]):
             told |= {"value": None, "low": None, "high": None}
     document["reward"] |= {"auroc": none, "auroc_ci": [none, none], "reliability": []}
-    report = write_report(tmp_path, document)
-    assert "too little love" in report.page.read_text("utf-8")
+    return document
+
+
+def test_a_demo_without_love_is_reported_all_the_same(tmp_path):
+    report = write_report(tmp_path, loveless())
     assert "NaN" not in report.document.read_text("utf-8")
     assert "AUROC –" in summarise(report.facts)
 
@@ -207,45 +201,3 @@ def test_the_terminal_summary_names_what_was_lost_and_why_it_was_refused():
     text = summarise(facts())
     assert "0 lost" in text
     assert "allowed is at most 0.01" in text
-    assert NO_BREAK not in text
-
-
-def test_a_chart_reads_its_numbers_out_to_screen_readers():
-    chart = whiskers(
-        [Whisker(label="a<b", value=0.1, low=0.05, high=0.15)],
-        title="T",
-        axis="rate",
-        reference=0.1,
-    )
-    assert "<desc>a&lt;b: 10.0 % (5.0 % to 15.0 %)</desc>" in plain(chart)
-
-
-def test_a_chart_of_one_certain_value_still_has_an_axis():
-    assert "<svg" in whiskers(
-        [Whisker(label="a", value=0.0, low=0.0, high=0.0)], title="T", axis="rate", reference=0.1
-    )
-
-
-def test_numbers_under_an_axis_have_the_digits_that_their_step_needs():
-    chart = whiskers(
-        [Whisker(label="a", value=0.05, low=0.001, high=0.09)], title="T", axis="", reference=0.05
-    )
-    ticks = [part.split("<")[0] for part in plain(chart).split('class="tick"')[1:]]
-    told = [tick.split(">")[1] for tick in ticks]
-    assert len(set(told)) == len(told) > 2
-
-
-def test_bars_of_nothing_are_drawn():
-    assert "lost: 0" in bars([("lost", 0, "")], title="T")
-
-
-def test_a_strip_without_interval_or_limit_is_drawn():
-    assert "<circle" in strip(0.0, None, None, ())
-
-
-def test_a_graph_says_what_came_from_what():
-    boxes = {
-        "b": Box(name="b", note="", parents=("a",)),
-        "a": Box(name="a", note="", parents=()),
-    }
-    assert "b comes from a; a comes from nothing older" in graph(boxes, title="T")
