@@ -28,7 +28,8 @@ from benchmarks.stream_worker import WorkerTask
 from benchmarks.table import save_figures
 from streams.config import StreamsConfig
 from streams.kafka.broker import Broker
-from streams.kafka.topics import committed_offsets, ensure_topics
+from streams.kafka.topics import ensure_topics
+from tests.offsets import committed_offsets
 
 ROOT = Path(__file__).parents[1]
 PLOT = ROOT / "docs" / "images" / "scaling.svg"

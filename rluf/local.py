@@ -268,11 +268,6 @@ class Supervisor:
             self._lock.close()
             self._lock = None
 
-    def pids(self) -> list[int]:
-        """Process ids of everything that runs."""
-        found = [c.process.pid for c in self.children if c.process is not None]
-        return found + ([self.broker.pid] if self.broker is not None else [])
-
     def _wait_ready(self, child: Child) -> None:
         deadline = time.monotonic() + READY_WAIT_S
         while not child.is_ready():

@@ -11,7 +11,6 @@ from typing import Literal
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
@@ -222,17 +221,6 @@ def build_document(app: FastAPI, config: ServingConfig, streams: StreamsConfig) 
         for method, operation in operations.items():
             _complete(operation, path, ROUTES[method.upper(), path], config)
     return document
-
-
-def routes_without_row(app: FastAPI) -> list[tuple[str, str]]:
-    """Name the routes that are described and have no row; none, if all is well."""
-    return [
-        (method, route.path_format)
-        for route in app.routes
-        if isinstance(route, APIRoute) and route.include_in_schema
-        for method in sorted(route.methods or ())
-        if (method, route.path_format) not in ROUTES
-    ]
 
 
 def _complete(operation: Json, path: str, route: Route, config: ServingConfig) -> None:

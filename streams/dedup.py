@@ -12,7 +12,6 @@ a second time, where the views drop it by the full (source, id).
 """
 
 import logging
-import shutil
 import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
@@ -199,11 +198,6 @@ class SeenIds:
         except OSError as fault:
             logger.warning("ids not read, duplicates cost space", extra={"cause": fault.strerror})
         return sorted(segments, key=lambda segment: segment.start_s)
-
-
-def forget_all(folder: Path) -> None:
-    """Delete the files of every partition: for a store that begins anew."""
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _load(path: Path) -> Hashes:

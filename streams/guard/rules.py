@@ -182,6 +182,8 @@ def always(facts: Facts, config: GuardConfig) -> Iterable[Hit]:
     peers = np.flatnonzero(shown >= ALWAYS_PEER_SHOWN_MIN)
     if not len(judged):
         return
+    from scipy.special import bdtrc  # Here: it takes memory that a worker without peers spares.
+
     since = _first_praise(facts)
     for signal, name in enumerate(facts.signals):
         is_one = (facts.firsts.signal == signal) & (facts.firsts.exposure >= 0)
@@ -194,7 +196,7 @@ def always(facts: Facts, config: GuardConfig) -> Iterable[Hit]:
         usual = max(float(praised.sum() / shown.sum()), middle + ALWAYS_SPREADS * spread)
         for user in judged[share >= config.always_share].tolist():
             n, k = int(shown[user]), int(praised[user])
-            tail = binomial_tail(k, n, usual)
+            tail = float(bdtrc(k - 1, n, min(usual, 1.0))) if k else 1.0  # P(X >= k)
             if tail <= config.always_p_max:
                 seen: dict[str, str | int | float] = {"signal": name, "shown": n, "praised": k}
                 seen |= {"usual": usual, "p": tail}
@@ -412,23 +414,6 @@ def changes(
             version = RULES[key[0]].version if key[0] in RULES else 0
             verdicts.append(_verdict(key, "release", version, "{}", standing[key], decided_at))
     return verdicts
-
-
-def binomial_tail(k: int, n: int, p: float) -> float:
-    """P(X >= k) of X ~ Binomial(n, p)."""
-    if k <= 0 or p >= 1.0:
-        return 1.0
-    if p <= 0.0:
-        return 0.0
-    logs = [
-        math.lgamma(n + 1)
-        - math.lgamma(i + 1)
-        - math.lgamma(n - i + 1)
-        + i * math.log(p)
-        + (n - i) * math.log1p(-p)
-        for i in range(k, n + 1)
-    ]
-    return min(1.0, math.fsum(math.exp(each) for each in logs))
 
 
 def _verdict(

@@ -28,11 +28,6 @@ from streams.errors import CannotStart
 logger = logging.getLogger(__name__)
 
 LOCK_PATH = Path(__file__).with_name("jars.toml")
-LOCK_HEADING = """\
-# Every jar of Apache Kafka that we run, by Maven coordinate, with its SHA-256 and size in bytes.
-# Written by lock_text(resolve_lock(...)) of streams/kafka/jars.py; so is that of another version.
-"""
-SLF4J_VERSION = "2.0.17"
 NUM_DOWNLOADS_AT_ONCE = 4
 NUM_TRIES = 3
 RETRY_PAUSE_S = 1.0
@@ -75,15 +70,6 @@ def read_lock(path: Path = LOCK_PATH) -> JarLock:
     )
 
 
-def lock_text(lock: JarLock) -> str:
-    """The content of a lock file."""
-    rows = [
-        f'[[jars]]\ncoordinate = "{jar.coordinate}"\nsha256 = "{jar.sha256}"\nbytes = {jar.bytes}\n'
-        for jar in lock.jars
-    ]
-    return "\n".join((LOCK_HEADING, f'version = "{lock.version}"\n', *rows))
-
-
 def ensure_jars(
     cache: Path,
     lock: JarLock,
@@ -118,7 +104,7 @@ def is_sound(path: Path, jar: Jar) -> bool:
 
 def fetch_with_jgo(jar: Jar, folder: Path) -> Path:
     """Download one jar into `folder` and return where it lies."""
-    context = MavenContext(repo_cache=folder, remote_repos=_repositories())
+    context = MavenContext(repo_cache=folder, remote_repos=repositories())
     artifact = context.create_dependency(jar.coordinate).artifact
     for num_tries in range(1, NUM_TRIES + 1):
         try:
@@ -131,26 +117,7 @@ def fetch_with_jgo(jar: Jar, folder: Path) -> Path:
     raise AssertionError("unreachable: the last try returns or raises")
 
 
-def resolve_lock(version: str, cache: Path) -> JarLock:
-    """What jars.toml should hold for this version of Kafka, resolved anew by jgo."""
-    context = MavenContext(repo_cache=cache, remote_repos=_repositories())
-    roots = (f"org.apache.kafka:kafka_2.13:{version}", f"org.slf4j:slf4j-simple:{SLF4J_VERSION}")
-    inputs, transitive = context.resolver.resolve([context.create_dependency(r) for r in roots])
-    jars = []
-    for dependency in (*inputs, *transitive):
-        artifact = dependency.artifact
-        content = Path(artifact.resolve()).read_bytes()
-        jars.append(
-            Jar(
-                coordinate=f"{artifact.groupId}:{artifact.artifactId}:{artifact.version}",
-                sha256=hashlib.sha256(content).hexdigest(),
-                bytes=len(content),
-            )
-        )
-    return JarLock(version=version, jars=tuple(sorted(jars, key=lambda jar: jar.coordinate)))
-
-
-def _repositories() -> dict[str, str]:
+def repositories() -> dict[str, str]:
     """Name to URL: the user's own mirrors first, then Maven Central."""
     return {**GlobalSettings.load().repositories, "central": MAVEN_CENTRAL_URL}
 

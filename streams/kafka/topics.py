@@ -107,18 +107,6 @@ def ensure_topics(config: StreamsConfig) -> list[str]:
         return [t["name"] for t in answer["topics"] if t["error_code"] == 0]
 
 
-def delete_topics(config: StreamsConfig, names: Sequence[str]) -> None:
-    """Delete topics with all that is in them. Raises Unavailable, also where one is unknown."""
-    with _admin(config) as admin:
-        admin.delete_topics(list(names))
-
-
-def end_offsets(config: StreamsConfig, topics: Sequence[str] | None = None) -> Offsets:
-    """Up to where the log can be read, of each partition of `topics` (default: those of events)
-    that exist: its end, or the first record of a transaction that is open. Raises Unavailable."""
-    return {place: extent.stable for place, extent in extents(config, topics).items()}
-
-
 def extents(config: StreamsConfig, topics: Sequence[str] | None = None) -> dict[Place, Extent]:
     """What the log holds of each partition of `topics` (default: those of events) that exist.
 
@@ -136,13 +124,6 @@ def topic_ids(config: StreamsConfig) -> dict[str, str]:
     """
     with _admin(config) as admin:
         return _ids(_described(admin, config, config.event_topics))
-
-
-def committed_offsets(config: StreamsConfig) -> Offsets:
-    """Up to where the workers have made durable what the log holds; no entry where they have not
-    committed yet, or not since the topic was made again. Raises Unavailable."""
-    with _admin(config) as admin:
-        return _committed(admin, config.group, _ids(_described(admin, config, config.event_topics)))
 
 
 def standings(config: StreamsConfig) -> dict[Place, Standing]:

@@ -26,8 +26,9 @@ from streams.codec import key_of
 from streams.config import StreamsConfig
 from streams.events import Event, new_id
 from streams.kafka.producer import Producer
-from streams.kafka.topics import Offsets, end_offsets, ensure_topics, lag
+from streams.kafka.topics import Offsets, ensure_topics, lag
 from tests.features.histories import busy_month, erasure, reaction, store_all
+from tests.offsets import end_offsets
 from tests.rluf.command import finish, start
 from tests.waiting import WAIT_S, patiently
 

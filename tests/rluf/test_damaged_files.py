@@ -6,6 +6,7 @@ its path and what to do.
 """
 
 import fcntl
+import errno
 import json
 import os
 import sys
@@ -135,9 +136,11 @@ def test_a_ready_file_that_cannot_be_removed_is_named(tmp_path):
     assert child.process is None
 
 
-def test_a_state_that_cannot_be_written_ends_nobody(tmp_path):
-    """As on a full disk."""
-    unreadable(tmp_path / "up.tmp")
+def test_a_state_that_cannot_be_written_ends_nobody(tmp_path, monkeypatch):
+    def full(path: Path, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(local, "write_durably", full)
     said: list[str] = []
     supervisor = supervisor_at(tmp_path, said)
     supervisor.start()

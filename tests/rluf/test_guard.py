@@ -12,10 +12,11 @@ from features.store import FactStore
 from rluf.guard import list_quarantined, overrule
 from rluf.settings import load_settings
 from streams.errors import BadEvent, Unavailable
-from streams.kafka.topics import end_offsets, ensure_topics
+from streams.kafka.topics import ensure_topics
 from streams.pipeline import Pipeline, Record
 from streams.worker import Judge
 from tests.features.histories import reaction, shown, store_all, verdict
+from tests.offsets import end_offsets
 from tests.reading import read_whole
 from tests.waiting import patiently
 

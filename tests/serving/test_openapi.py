@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 import torch
+from fastapi.routing import APIRoute
 from jsonschema import Draft202012Validator, FormatChecker
 from starlette.testclient import TestClient
 
 from serving.app import create_app
-from serving.openapi import routes_without_row
+from serving.openapi import ROUTES
 from tests.serving.conftest import Place, StartApi
 from tests.serving.live_server import running
 
@@ -85,7 +86,14 @@ def test_every_reference_leads_to_something(document: dict[str, Any]):
 def test_every_route_is_described(live: Place):
     room = live.room()
     app = create_app(replace(room, config=replace(room.config, admin_keys=(ADMIN,))))
-    assert routes_without_row(app) == []
+    described = [
+        (method, route.path_format)
+        for route in app.routes
+        if isinstance(route, APIRoute) and route.include_in_schema
+        for method in route.methods or ()
+    ]
+    assert len(described) > 20
+    assert set(described) <= set(ROUTES)
 
 
 def test_every_body_is_described_with_an_example_that_fits(document: dict[str, Any]):

@@ -160,5 +160,5 @@ def test_the_key_is_not_overwritten_by_a_second_process(tmp_path, monkeypatch):
         path.write_text(first)  # Another process was quicker.
         link(source, target)
 
-    monkeypatch.setattr("serving.pseudonyms.os.link", late)
+    monkeypatch.setattr("files.durable.os.link", late)
     assert make_key(path, root=tmp_path) == bytes.fromhex(first)

@@ -20,7 +20,8 @@ from kafka import KafkaAdminClient
 from features.views import query
 from streams.codec import encode
 from streams.config import RECORD_BYTES_MAX, StreamsConfig
-from streams.kafka.topics import delete_topics, end_offsets, ensure_topics, topic_ids
+from streams.kafka.topics import ensure_topics, topic_ids
+from tests.offsets import delete_topics, end_offsets
 from tests.streams.silent_rig import Dials, start_silent
 from tests.streams.test_worker import produce, produce_reactions, reaction, reactions, read_topic
 from tests.streams.worker_rig import RunningWorker, dead_letters, is_caught_up

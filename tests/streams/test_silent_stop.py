@@ -17,9 +17,10 @@ import pytest
 
 from streams.config import StreamsConfig
 from streams.kafka.broker import Broker
-from streams.kafka.topics import committed_offsets, ensure_topics, lag
+from streams.kafka.topics import ensure_topics, lag
 from streams.worker import EXIT_STALLED
 from tests.conftest import CACHE
+from tests.offsets import committed_offsets
 from tests.streams.silent_rig import (
     Dials,
     InBackground,

@@ -19,8 +19,9 @@ from streams.codec import encode
 from streams.config import StreamsConfig
 from streams.events import Erasure, Reaction, Shown
 from streams.kafka.producer import Producer
-from streams.kafka.topics import committed_offsets, ensure_topics, lag
+from streams.kafka.topics import ensure_topics, lag
 from streams.worker import EXIT_STALLED
+from tests.offsets import committed_offsets
 from tests.reading import read_whole
 from tests.streams.worker_rig import (
     dead_letters,

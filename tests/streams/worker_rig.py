@@ -22,10 +22,10 @@ from pathlib import Path
 import streams.worker as worker_module
 from streams.config import StreamsConfig
 from streams.errors import Unavailable
-from streams.kafka.topics import committed_offsets, end_offsets
 from streams.pipeline import Facts
 from streams.worker import run_worker
 from streams.writer import ChunkEvent, Writer
+from tests.offsets import committed_offsets, end_offsets
 from tests.waiting import WAIT_S, patiently, wait_for
 
 ROOT = Path(__file__).parents[2]

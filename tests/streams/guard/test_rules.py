@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator.attacks import GROSS, AttackConfig, events
-from streams.guard.rules import RULES, GuardConfig, binomial_tail, changes, judge
+from streams.guard.rules import RULES, GuardConfig, changes, judge
 from tests.properties import examples
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
@@ -170,8 +170,3 @@ def test_an_unknown_rule_is_refused_with_those_that_exist():
     with pytest.raises(ValueError, match="together"):
         GuardConfig(rules=("nonsense",))
     assert all(rule.name == name for name, rule in RULES.items())
-
-
-def test_a_binomial_tail_is_that_of_the_textbook():
-    assert binomial_tail(2, 2, 0.5) == pytest.approx(0.25)
-    assert binomial_tail(0, 2, 0.5) == 1.0

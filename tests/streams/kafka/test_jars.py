@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import requests
 
+from scripts.kafka_jars import lock_text
 from streams.errors import CannotStart
-from streams.kafka.jars import Jar, JarLock, ensure_jars, is_sound, lock_text, read_lock
+from streams.kafka.jars import Jar, JarLock, ensure_jars, is_sound, read_lock
 
 CONTENTS = {f"g:jar-{n}:1.0": b"jar %d" % n * 100 for n in range(6)}
 

@@ -15,7 +15,8 @@ from kafka import KafkaAdminClient, TopicPartition
 from streams.codec import encode
 from streams.config import StreamsConfig
 from streams.kafka.log import measure, read_log
-from streams.kafka.topics import committed_offsets, ensure_topics, lag, standings
+from streams.kafka.topics import ensure_topics, lag, standings
+from tests.offsets import committed_offsets
 from tests.streams.kafka.test_remade import commit
 from tests.streams.silent_rig import Dials, start_silent
 from tests.streams.test_worker import produce, reaction, reactions
