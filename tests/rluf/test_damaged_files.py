@@ -5,8 +5,8 @@ a later version. What is a cache is made anew, and somebody is told; what is tru
 its path and what to do.
 """
 
-import fcntl
 import errno
+import fcntl
 import json
 import os
 import sys
