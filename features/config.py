@@ -41,7 +41,7 @@ class FeaturesConfig:
     """Seed of the splits and of the choice of negatives; both hash ids, so order is no matter."""
 
     guard_window_s: float = 30 * 86_400.0
-    """How far back the guard looks when it judges, in seconds. A verdict on what lies before stands
+    """How far back the guard looks when it judges, in seconds. A ruling on what lies before stands
     until a person reverses it."""
     guard_facts_max: int = 2_000_000
     """The most exposures and praise that the guard judges at once: where the window holds more, it

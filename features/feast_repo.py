@@ -61,7 +61,7 @@ StoredUser = Callable[[str], str]
 """Gives how a user's id is stored; an id that is as it is stored stays."""
 
 
-class Refused(ValueError):
+class FeastRefusal(ValueError):
     """Feast was asked to write or remove what follows from facts; the text says what to do."""
 
 
@@ -76,13 +76,13 @@ class FactsRegistryStore(FileRegistryStore):  # type: ignore[misc]
         return found
 
     def update_registry_proto(self, registry_proto: Registry) -> None:
-        """Raises Refused, with nothing changed, where one of ours would be missing."""
+        """Raises FeastRefusal, with nothing changed, where one of ours would be missing."""
         _refuse_loss(missing_in(registry_proto))
         with lock(self._filepath.absolute().parent / ".apply.lock"):
             super().update_registry_proto(registry_proto)
 
     def teardown(self) -> None:
-        """Raises Refused."""
+        """Raises FeastRefusal."""
         _refuse_loss([*VIEWS, *ENTITIES])
 
 
@@ -109,10 +109,10 @@ class FactsOfflineStore(DuckDBOfflineStore):  # type: ignore[misc]
         """Join to each row of `entity_df` what stood at its time.
 
         `entity_df` may be a SELECT over the views of features/views.py. Users may be named as
-        clients do. Raises Refused without rows: there is no end to what could be asked.
+        clients do. Raises FeastRefusal without rows: there is no end to what could be asked.
         """
         if entity_df is None:
-            raise Refused(
+            raise FeastRefusal(
                 "entity_df is None; need rows with event_timestamp and user_id, policy or"
                 ' response_id, or a SELECT that gives them, such as "SELECT user_id,'
                 ' occurred_at AS event_timestamp FROM shown"'
@@ -250,7 +250,7 @@ class FactsProvider(PassthroughProvider):  # type: ignore[misc]
         entities_to_keep: Sequence[Any],
         partial: bool,
     ) -> None:
-        """Raises Refused, with nothing changed, where one of our views or entities would go."""
+        """Raises FeastRefusal, with nothing changed, where a view or entity of ours would go."""
         gone = [each.name for each in tables_to_delete if each.name in VIEWS]
         gone += [each.name for each in entities_to_delete if each.name in ENTITIES]
         _refuse_loss(gone)
@@ -259,8 +259,8 @@ class FactsProvider(PassthroughProvider):  # type: ignore[misc]
         )
 
     def teardown_infra(self, *args: Any, **more: Any) -> None:
-        """Raises Refused."""
-        raise Refused(
+        """Raises FeastRefusal."""
+        raise FeastRefusal(
             "this is the feature store of a running rluf; nothing was removed. To begin anew, stop"
             " rluf and delete this folder: it is computed again from the facts"
         )
@@ -341,7 +341,7 @@ def _latest_labels(
 
 def _refuse_loss(gone: Sequence[str]) -> None:
     if gone:
-        raise Refused(
+        raise FeastRefusal(
             f"this would delete {', '.join(gone)}, which rluf keeps; nothing was changed. Their"
             f" definitions are in {DEFINITIONS_FILE}, which rluf writes again when it is changed;"
             " put your own into files beside it"
@@ -350,7 +350,7 @@ def _refuse_loss(gone: Sequence[str]) -> None:
 
 def _refuse_write(view: str) -> None:
     if view in VIEWS:
-        raise Refused(
+        raise FeastRefusal(
             f"rows of {view} are computed from events and cannot be written; nothing was changed."
             " Send the events (POST /v1/feedback, POST /v1/events or the topics)"
         )

@@ -2,7 +2,7 @@
 
 The rules (streams/guard/rules.py) are functions of the set of facts, so their findings depend on
 no order and no repetition. Here the facts of a window are given to them, and what changed becomes
-verdicts, which the worker sends through the log like any other event.
+rulings, which the worker sends through the log like any other event.
 """
 
 import logging
@@ -19,7 +19,7 @@ from features.once import folded_once_sql, once_sql
 from features.quarantine import standing_sql
 from features.views import connect_store, time_sql
 from files.durable import lock
-from streams.events import PERSON, GuardVerdict
+from streams.events import PERSON, GuardRuling
 from streams.guard.rules import PRAISE, GuardConfig, changes, judge
 
 logger = logging.getLogger(__name__)
@@ -33,11 +33,11 @@ PROMPT_SQL = """
 
 def decide(
     store: OfflineStore, config: FeaturesConfig, guard: GuardConfig, *, now: datetime
-) -> Sequence[GuardVerdict]:
-    """The verdicts that the guard gives now: quarantines, and releases of what it finds no more.
+) -> Sequence[GuardRuling]:
+    """The rulings that the guard gives now: quarantines, and releases of what it finds no more.
 
     How reactions met their exposures is measured on the way, over the same look at the store.
-    Nothing where another process is deciding. The same facts decide the same; verdicts of before
+    Nothing where another process is deciding. The same facts decide the same; rulings of before
     that are facts already are not given again.
     """
     with (
@@ -47,10 +47,10 @@ def decide(
         if not is_ours:
             return []
         joins.METERS.look(connection, now)
-        verdicts = look(connection, config, guard, now=now)
-    if verdicts:
-        logger.info("guard decided", extra={"verdicts": len(verdicts)})
-    return verdicts
+        rulings = look(connection, config, guard, now=now)
+    if rulings:
+        logger.info("guard decided", extra={"verdicts": len(rulings)})
+    return rulings
 
 
 def look(
@@ -59,8 +59,8 @@ def look(
     guard: GuardConfig,
     *,
     now: datetime,
-) -> Sequence[GuardVerdict]:
-    """The verdicts by which the rules, asked now, would change what stands in this connection.
+) -> Sequence[GuardRuling]:
+    """The rulings by which the rules, asked now, would change what stands in this connection.
 
     A function of the set of facts that the connection knows, of the dials and of `now`.
     """

@@ -11,13 +11,13 @@ no client may displace what another user did, and forgetting one user may change
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from features.tables import SCHEMAS, Kind
+from features.tables import SCHEMAS, FactKind
 
 KEY = ("user_id", "source", "id")
 LETTER_KEY = ("topic", "partition", "offset", "known_at")
 """Of a dead letter. The record's time too: a topic made again under its name counts its offsets
 from 0 again."""
-DECIDING: Mapping[Kind, Sequence[str]] = MappingProxyType(
+DECIDING: Mapping[FactKind, Sequence[str]] = MappingProxyType(
     {
         "shown": ("known_at", "occurred_at", "response_id", "policy", "learnable"),
         "reactions": ("known_at", "occurred_at", "response_id", "signal", "action", "network"),
@@ -30,7 +30,7 @@ DECIDING: Mapping[Kind, Sequence[str]] = MappingProxyType(
 that no text has to be read for them."""
 
 
-def once_sql(kind: Kind, relation: str) -> str:
+def once_sql(kind: FactKind, relation: str) -> str:
     """SELECT each event of a relation of a kind once, with all its columns."""
     columns = SCHEMAS[kind].names
     key = LETTER_KEY if kind == "dead_letters" else KEY
@@ -39,7 +39,7 @@ def once_sql(kind: Kind, relation: str) -> str:
     return _first_sql(relation, columns, key, order)
 
 
-def folded_once_sql(kind: Kind, relation: str, *, is_small: bool = False) -> str:
+def folded_once_sql(kind: FactKind, relation: str, *, is_small: bool = False) -> str:
     """The same with those columns only that a fold reads: KEY and DECIDING.
 
     `is_small` takes one look through the relation and sorts it; otherwise it is looked through

@@ -10,10 +10,10 @@ import duckdb
 
 from features.quarantine import counted_sql, judged_sql, standing_sql
 from features.tables import to_table
-from streams.events import GuardVerdict
+from streams.events import GuardRuling
 
 
-def apply_verdicts(connection: duckdb.DuckDBPyConnection, verdicts: Sequence[GuardVerdict]) -> None:
+def apply_verdicts(connection: duckdb.DuckDBPyConnection, verdicts: Sequence[GuardRuling]) -> None:
     """Have `quarantine`, and what follows from it, say what they will once these are facts.
 
     `connection` is one of features.views.connect_store. The view `verdicts` stays as it is.

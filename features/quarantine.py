@@ -1,6 +1,6 @@
-"""Which reactions are left out of the fold: the guard's verdicts as SQL.
+"""Which reactions are left out of the fold: the guard's rulings as SQL.
 
-A verdict is a fact like any other. For one (rule, user, response) the latest quarantine and the
+A ruling is a fact like any other. For one (rule, user, response) the latest quarantine and the
 latest release are kept, and it stands where no release is later than the quarantine; as with
 reactions, no order and no repetition matters. A person's release of a user overrules every rule
 until a person quarantines that user again.
@@ -11,11 +11,11 @@ from collections.abc import Callable
 from streams.events import PERSON
 
 
-def standing_sql(verdicts: str, *, are_pardons_heard: bool = True) -> str:
-    """SELECT the verdicts that stand: whom and what they cover, by which rule, since when, and why.
+def standing_sql(rulings: str, *, are_pardons_heard: bool = True) -> str:
+    """SELECT the rulings that stand: whom and what they cover, by which rule, since when, and why.
 
-    `response_id` is empty for a verdict on every reaction of the user from `since` on. Without
-    pardons, a rule's verdict stands although a person overruled it: what the guard itself holds.
+    `response_id` is empty for a ruling on every reaction of the user from `since` on. Without
+    pardons, a rule's ruling stands although a person overruled it: what the guard itself holds.
     """
     pardon = "AND user_id NOT IN (SELECT user_id FROM pardoned)" if are_pardons_heard else ""
     return f"""
@@ -24,10 +24,10 @@ def standing_sql(verdicts: str, *, are_pardons_heard: bool = True) -> str:
                 *,
                 max(occurred_at) FILTER (action = 'release') OVER (
                     PARTITION BY rule, user_id, response_id) AS released_at
-            FROM {verdicts}),
+            FROM {rulings}),
         pardoned AS (
             SELECT user_id
-            FROM {verdicts}
+            FROM {rulings}
             WHERE rule = '{PERSON}' AND response_id = ''
             GROUP BY user_id
             HAVING max(occurred_at) FILTER (action = 'release')

@@ -44,7 +44,7 @@ from files.durable import (
     sync_folder,
     write_all_durably,
 )
-from streams.events import GuardVerdict, new_id
+from streams.events import GuardRuling, new_id
 from streams.guard.rules import RULES, GuardConfig
 from streams.signals import SIGNALS, Signal
 
@@ -187,7 +187,7 @@ def _settings(config: FeaturesConfig, signal: Signal) -> dict[str, Any]:
 
 
 def _look_of(
-    config: FeaturesConfig, guard: GuardConfig, pending: Sequence[GuardVerdict]
+    config: FeaturesConfig, guard: GuardConfig, pending: Sequence[GuardRuling]
 ) -> dict[str, Any]:
     """What the guard's look before this snapshot depends on, and what came of it; no user ids."""
     return {

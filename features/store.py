@@ -10,7 +10,7 @@ from features.guarding import decide
 from features.offline import OFFLINE_STORES
 from features.online import OnlinePusher
 from streams.errors import Unavailable
-from streams.events import GuardVerdict
+from streams.events import GuardRuling
 from streams.guard.rules import GuardConfig
 from streams.pipeline import Facts
 
@@ -51,7 +51,7 @@ class FactStore:
             self._compact(self._config.compact_files_min)
         return num_rows
 
-    def judge(self, guard: GuardConfig) -> Sequence[GuardVerdict]:
+    def judge(self, guard: GuardConfig) -> Sequence[GuardRuling]:
         """What the guard decides on the facts of now; nothing where another process decides."""
         return decide(self._offline, self._config, guard, now=datetime.now(UTC))
 

@@ -8,10 +8,10 @@ from typing import Literal, TypeAlias
 import msgspec
 import pyarrow as pa
 
-from streams.events import DeadLetter, Erasure, GuardVerdict, Reaction, Shown
+from streams.events import DeadLetter, Erasure, GuardRuling, Reaction, Shown
 
-Kind: TypeAlias = Literal["shown", "reactions", "erasures", "verdicts", "dead_letters"]
-Fact: TypeAlias = Shown | Reaction | Erasure | GuardVerdict | DeadLetter
+FactKind: TypeAlias = Literal["shown", "reactions", "erasures", "verdicts", "dead_letters"]
+Fact: TypeAlias = Shown | Reaction | Erasure | GuardRuling | DeadLetter
 
 VERSION = b"3"
 """Version of these columns, kept in every file's metadata under VERSION_KEY. Files of version 1
@@ -23,7 +23,7 @@ TIME = pa.timestamp("us", "UTC")
 """Microseconds: DuckDB refuses to compare them with nanoseconds, and events hold no finer ones."""
 NAMES = pa.list_(pa.string())
 
-_COLUMNS: dict[Kind, dict[str, pa.DataType]] = {
+_COLUMNS: dict[FactKind, dict[str, pa.DataType]] = {
     "shown": {
         "id": pa.string(),
         "source": pa.string(),
@@ -89,7 +89,7 @@ _COLUMNS: dict[Kind, dict[str, pa.DataType]] = {
         "known_at": TIME,
     },
 }
-SCHEMAS: Mapping[Kind, pa.Schema] = MappingProxyType(
+SCHEMAS: Mapping[FactKind, pa.Schema] = MappingProxyType(
     {
         kind: pa.schema(list(columns.items()), metadata={VERSION_KEY: VERSION})
         for kind, columns in _COLUMNS.items()
@@ -111,7 +111,7 @@ SQL_TYPES: Mapping[pa.DataType, str] = MappingProxyType(
 )
 
 
-def to_table(kind: Kind, facts: Sequence[Fact]) -> pa.Table:
+def to_table(kind: FactKind, facts: Sequence[Fact]) -> pa.Table:
     """The facts, all of one kind, as columns in the same order."""
     schema = SCHEMAS[kind]
     columns = [
@@ -120,7 +120,7 @@ def to_table(kind: Kind, facts: Sequence[Fact]) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=schema)
 
 
-def empty_sql(kind: Kind) -> str:
+def empty_sql(kind: FactKind) -> str:
     """A SELECT with the columns of `kind` and no rows."""
     columns = ", ".join(
         f'NULL::{SQL_TYPES[field.type]} AS "{field.name}"' for field in SCHEMAS[kind]
@@ -128,7 +128,7 @@ def empty_sql(kind: Kind) -> str:
     return f"SELECT {columns} WHERE false"
 
 
-def _getter(kind: Kind, column: str) -> Callable[[Fact], object]:
+def _getter(kind: FactKind, column: str) -> Callable[[Fact], object]:
     get = attrgetter(column)
     if column == "messages":
         encode = msgspec.json.Encoder().encode

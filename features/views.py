@@ -25,9 +25,9 @@ from features.offline import OFFLINE_STORES
 from features.offline.base import OfflineStore
 from features.once import folded_once_sql, once_sql
 from features.quarantine import counted_sql, judged_sql, standing_sql, trusted_sql
-from features.tables import SCHEMAS, Kind
+from features.tables import SCHEMAS, FactKind
 
-_RAW: dict[Kind, str] = {
+_RAW: dict[FactKind, str] = {
     "shown": "raw_shown",
     "reactions": "raw_reactions",
     "verdicts": "raw_verdicts",
@@ -155,7 +155,7 @@ def _make_erased(store: OfflineStore, connection: duckdb.DuckDBPyConnection) -> 
     return int(num_erased)
 
 
-def _was_erased(kind: Kind) -> str:
+def _was_erased(kind: FactKind) -> str:
     return f"{kind}.user_id = erased.user_id AND {kind}.occurred_at <= erased.erased_at"
 
 

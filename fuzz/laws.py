@@ -88,7 +88,7 @@ class Oracle:
 
 def _sorted(events: Sequence[Event]) -> list[Event]:
     """Events by kind, each kind in the order of the log, as Facts lists them."""
-    kinds = ("Shown", "Reaction", "Erasure", "GuardVerdict")
+    kinds = ("Shown", "Reaction", "Erasure", "GuardRuling")
     return sorted(events, key=lambda event: kinds.index(type(event).__name__))
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from random import Random
 
 from streams.codec import encode
-from streams.events import Erasure, GuardVerdict, Message, Reaction, Shown
+from streams.events import Erasure, GuardRuling, Message, Reaction, Shown
 from streams.kafka_binding import STRUCTURED_HEADER
 from streams.pipeline import Record
 from streams.wire import ERASURE_TYPE, REACTION_TYPE, SHOWN_TYPE, VERDICT_TYPE
@@ -103,7 +103,7 @@ def seeds() -> tuple[bytes, ...]:
         action="add",
         **common,  # type: ignore[arg-type]
     )
-    verdict = GuardVerdict(
+    verdict = GuardRuling(
         user_id="u-1",
         action="quarantine",
         rule="person",

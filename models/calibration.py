@@ -15,7 +15,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-Kind: TypeAlias = Literal["none", "platt", "isotonic"]
+CalibrationMethod: TypeAlias = Literal["none", "platt", "isotonic"]
 Floats: TypeAlias = npt.NDArray[np.float64]
 
 CALIBRATION_FILE = "calibration.json"
@@ -31,7 +31,7 @@ SLOPE_PRIOR_SD = 1.0
 class Calibration:
     """A monotone map of logits, and the facts of sampling that it rests on."""
 
-    kind: Kind = "none"
+    kind: CalibrationMethod = "none"
     slope: float = 1.0
     """Platt: calibrated logit = slope * logit + intercept. Isotonic: slope beyond the end knots."""
     intercept: float = 0.0

@@ -17,9 +17,9 @@ from models.names import NAME_CHARS_MAX, NUMBER_MAX, check_text
 from models.runs import find_run
 from models.tables import AliasRecord, ModelRecord, VersionParentRecord, VersionRecord
 
-Kind: TypeAlias = Literal["policy", "reward"]
+ModelKind: TypeAlias = Literal["policy", "reward"]
 
-KINDS: dict[str, Kind] = {kind: kind for kind in get_args(Kind)}
+KINDS: dict[str, ModelKind] = {kind: kind for kind in get_args(ModelKind)}
 NUMBER = re.compile(r"v?([0-9]+)")
 NUMBER_DIGITS_MAX = 10
 """Those of the largest number that the registry holds."""
@@ -32,7 +32,7 @@ class Version:
     name: str
     number: int
     """From 1, without gaps, per name."""
-    kind: Kind
+    kind: ModelKind
     artifact_hash: str
     artifact_path: Path
     """Absolute: the home of whoever asked, joined with the relative path that is stored."""

@@ -1,6 +1,6 @@
 """`rluf guard`: see what is quarantined and why, and overrule it.
 
-A person's verdict travels through the log like the guard's own, so a replay has it, and nothing is
+A person's ruling travels through the log like the guard's own, so a replay has it, and nothing is
 ever deleted: what was quarantined, released and by whom stays on record.
 """
 
@@ -16,7 +16,7 @@ from features.offline import OFFLINE_STORES
 from features.views import connect_store, query
 from rluf.settings import Settings
 from streams.errors import Unavailable
-from streams.events import PERSON, GuardVerdict, Ruling, new_id
+from streams.events import PERSON, GuardAction, GuardRuling, new_id
 from streams.guard.rules import judge
 from streams.kafka.producer import Producer
 
@@ -59,7 +59,7 @@ def check(settings: Settings) -> list[dict[str, Any]]:
 
 
 def overrule(
-    settings: Settings, user_id: str, action: Ruling, *, response_id: str, who: str, why: str
+    settings: Settings, user_id: str, action: GuardAction, *, response_id: str, who: str, why: str
 ) -> dict[str, Any]:
     """Quarantine or release a user by hand; returns once the broker has it.
 
@@ -67,7 +67,7 @@ def overrule(
     BadEvent for an id that cannot be one, and Unavailable.
     """
     now = datetime.now(UTC)
-    verdict = GuardVerdict(
+    ruling = GuardRuling(
         id=new_id(),
         source=SOURCE,
         user_id=user_id,
@@ -82,7 +82,7 @@ def overrule(
     )
     with Producer(settings.streams) as producer:
         try:
-            place = producer.send(verdict).result(ACK_WAIT_S)
+            place = producer.send(ruling).result(ACK_WAIT_S)
         except TimeoutError:
             raise Unavailable(f"no acknowledgement within {ACK_WAIT_S:.0f} s") from None
-    return {"verdict": verdict.id, "action": action, "user_id": user_id, "offset": place.offset}
+    return {"verdict": ruling.id, "action": action, "user_id": user_id, "offset": place.offset}

@@ -186,7 +186,7 @@ def start_api(settings: Settings) -> None:
     require_free_port(settings.serving.host, settings.serving.port)
     import torch
 
-    from serving.app import Room
+    from serving.app import ApiDependencies
     from serving.pseudonyms import BadKey, Pseudonyms, make_key
     from serving.server import serve
     from serving.tokens import KEY_FILE as FEEDBACK_KEY_FILE
@@ -209,7 +209,7 @@ def start_api(settings: Settings) -> None:
     require_sender_rights(settings.streams)
     registry = open_registry(settings)
     spans = open_spans(settings, "api")
-    room = Room(
+    room = ApiDependencies(
         config=settings.serving,
         streams=settings.streams,
         root=settings.home,

@@ -18,13 +18,13 @@ from starlette.types import Receive, Scope, Send
 from models.policy import FinishReason, Piece, Reply
 from models.spelling import SpeltToken
 from serving.batcher import Ask, Made, Opened
-from serving.desk import Desk
-from serving.doorway import is_off
+from serving.context import AppContext
 from serving.errors import ApiError
 from serving.exchange import Exchange, Usage, count_reply, record_exposure
 from serving.exposure import Seen
 from serving.headers import safe_headers
 from serving.leaving import ClientLeft, unless_left
+from serving.middleware import is_off
 
 NO_COMMENTS = "x-rluf-sse-comments"
 """Request header: "false" leaves comment lines out of a stream, as some clients trip over them."""
@@ -49,13 +49,13 @@ class Answer:
     is_recorded: bool
 
 
-async def answer_whole(desk: Desk, exchange: Exchange, request: Request) -> Answer:
+async def answer_whole(context: AppContext, exchange: Exchange, request: Request) -> Answer:
     """Generate and record. Raises ClientLeft, with nothing recorded: nobody saw it."""
     usage = Usage(prompt_tokens=0, completion_tokens=0)
     replies: list[Reply] = []
     for ask in exchange.asks:
         voice = exchange.assignment.voice
-        made = await unless_left(request.receive, desk.engine.reply(voice, ask))
+        made = await unless_left(request.receive, context.engine.reply(voice, ask))
         usage = Usage(
             prompt_tokens=usage.prompt_tokens + made[0].prompt_tokens,
             completion_tokens=usage.completion_tokens + sum(r.completion_tokens for r in made),
@@ -67,9 +67,9 @@ async def answer_whole(desk: Desk, exchange: Exchange, request: Request) -> Answ
         # The probability of a part is not known, nor that of the likeliest of several.
         logprob = None if reply.is_cut or is_best_of else reply.logprob
         seen = Seen(index=index, text=reply.text, logprob=logprob, is_whole=True)
-        recorded.append(await record_exposure(desk, exchange, seen))
-        count_reply(desk, exchange, reply.finish_reason)
-    usage.count(desk)
+        recorded.append(await record_exposure(context, exchange, seen))
+        count_reply(context, exchange, reply.finish_reason)
+    usage.count(context)
     return Answer(
         choices=tuple(
             Choice(index=i, text=r.text, finish_reason=r.finish_reason, spelt=r.spelt)
@@ -95,7 +95,7 @@ class Began:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
+class TextDelta:
     """More of a choice."""
 
     index: int
@@ -122,31 +122,31 @@ class Finished:
     usage: Usage
 
 
-Told: TypeAlias = Began | Said | Ended | Finished | ApiError
+StreamEvent: TypeAlias = Began | TextDelta | Ended | Finished | ApiError
 
 
-class Writer(Protocol):
+class StreamWriter(Protocol):
     """One client's way to read a stream."""
 
-    def write(self, told: Told) -> bytes:
+    def write(self, told: StreamEvent) -> bytes:
         """Give the server-sent events that say it; may be none."""
 
 
 async def answer_in_pieces(
-    desk: Desk, exchange: Exchange, request: Request, writer: Writer
+    context: AppContext, exchange: Exchange, request: Request, writer: StreamWriter
 ) -> Response:
     """Begin a stream. What goes wrong before the first piece is an HTTP error like any other.
 
     Raises ClientLeft.
     """
     started = time.perf_counter()
-    pieces = desk.engine.stream(exchange.assignment.voice, _single(exchange.asks[0], 0))
+    pieces = context.engine.stream(exchange.assignment.voice, _single(exchange.asks[0], 0))
     opened = await unless_left(request.receive, _first(pieces))
     assert isinstance(opened, Opened)
-    desk.meters.first_token.observe(time.perf_counter() - started)
-    with_comments = desk.config.sse_comments and not is_off(request, NO_COMMENTS)
+    context.meters.first_token.observe(time.perf_counter() - started)
+    with_comments = context.config.sse_comments and not is_off(request, NO_COMMENTS)
     return EventStream(
-        _events(desk, exchange, pieces, opened, writer, with_comments=with_comments),
+        _events(context, exchange, pieces, opened, writer, with_comments=with_comments),
         headers={
             **exchange.headers("at-end"),
             **safe_headers({"cache-control": "no-cache"}),
@@ -178,11 +178,11 @@ async def _first(pieces: AsyncGenerator[Made, None]) -> Made:
 
 
 async def _events(
-    desk: Desk,
+    context: AppContext,
     exchange: Exchange,
     first: AsyncGenerator[Made, None],
     opened: Opened,
-    writer: Writer,
+    writer: StreamWriter,
     *,
     with_comments: bool,
 ) -> AsyncGenerator[bytes, None]:
@@ -192,8 +192,8 @@ async def _events(
     prompt_tokens, completion_tokens = opened.prompt_tokens, 0
     try:
         for index in range(exchange.num_choices):
-            choice = ChoiceStream(desk, exchange, index)
-            pieces = first if index == 0 else _another(desk, exchange, index)
+            choice = ChoiceStream(context, exchange, index)
+            pieces = first if index == 0 else _another(context, exchange, index)
             yield writer.write(Began(index=index))
             async with aclosing(choice.said(pieces)) as parts:
                 async for said in parts:
@@ -209,15 +209,15 @@ async def _events(
         yield writer.write(error)
         return
     usage = Usage(prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
-    usage.count(desk)
+    usage.count(context)
     yield writer.write(Finished(usage=usage))
 
 
 class ChoiceStream:
     """One choice of a streamed answer: passes its text on, then has it recorded."""
 
-    def __init__(self, desk: Desk, exchange: Exchange, index: int) -> None:
-        self._desk = desk
+    def __init__(self, context: AppContext, exchange: Exchange, index: int) -> None:
+        self._context = context
         self._exchange = exchange
         self._index = index
         self._text = ""
@@ -239,7 +239,7 @@ class ChoiceStream:
             spelt=self._reply.spelt,
         )
 
-    async def said(self, pieces: AsyncGenerator[Made, None]) -> AsyncGenerator[Said, None]:
+    async def said(self, pieces: AsyncGenerator[Made, None]) -> AsyncGenerator[TextDelta, None]:
         """Give what to send. Left early, what was sent is recorded all the same."""
         is_over = False
         try:
@@ -251,26 +251,26 @@ class ChoiceStream:
                         self._reply = made
                     elif isinstance(made, Piece):
                         self._text += made.text
-                        yield Said(index=self._index, text=made.text, spelt=made.spelt)
+                        yield TextDelta(index=self._index, text=made.text, spelt=made.spelt)
             is_over = True
             assert self._reply is not None
             logprob = None if self._reply.is_cut else self._reply.logprob
             seen = Seen(index=self._index, text=self._text, logprob=logprob, is_whole=True)
-            self.is_recorded = await record_exposure(self._desk, self._exchange, seen)
-            count_reply(self._desk, self._exchange, self._reply.finish_reason)
+            self.is_recorded = await record_exposure(self._context, self._exchange, seen)
+            count_reply(self._context, self._exchange, self._reply.finish_reason)
         finally:
             if not is_over and self._text:
                 self._leave()
 
     def _leave(self) -> None:
         part = Seen(index=self._index, text=self._text, logprob=None, is_whole=False)
-        self._desk.later(record_exposure(self._desk, self._exchange, part))
-        count_reply(self._desk, self._exchange, "left")
+        self._context.later(record_exposure(self._context, self._exchange, part))
+        count_reply(self._context, self._exchange, "left")
 
 
-def _another(desk: Desk, exchange: Exchange, index: int) -> AsyncGenerator[Made, None]:
+def _another(context: AppContext, exchange: Exchange, index: int) -> AsyncGenerator[Made, None]:
     ask = _single(exchange.ask_of(index), index % exchange.wanted.num_choices)
-    return desk.engine.stream(exchange.assignment.voice, ask)
+    return context.engine.stream(exchange.assignment.voice, ask)
 
 
 def _single(ask: Ask, choice: int) -> Ask:

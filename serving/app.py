@@ -17,17 +17,17 @@ from serving.admin import admin_routes
 from serving.chat import chat_routes
 from serving.completions import completion_routes
 from serving.config import ServingConfig
+from serving.context import AppContext, Clock, FindScorer, OnlineFeatures, utc_now
 from serving.dashboard.page import build_page
-from serving.desk import Clock, Desk, FindScorer, OnlineFeatures, utc_now
-from serving.doorway import Doorway
 from serving.engine import Engine, make_engine
-from serving.errors import ApiError, Refused, answer, lacks_v1, refused_event
+from serving.errors import ApiError, RefusedByFramework, answer, lacks_v1, refused_event
 from serving.events import event_routes
 from serving.feedback import feedback_routes
 from serving.head import HeadAsGet
 from serving.meters import CONTENT_TYPE, Meters
+from serving.middleware import RequestMiddleware
 from serving.openapi import describe
-from serving.origins import Gate
+from serving.origins import OriginMiddleware
 from serving.prefix import UnderPrefix, route_path
 from serving.pseudonyms import Pseudonyms
 from serving.queries import query_routes
@@ -61,7 +61,7 @@ def read_online(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Room:
+class ApiDependencies:
     """What the API is made of. Whoever made the producer and the registry closes them."""
 
     config: ServingConfig
@@ -86,20 +86,20 @@ class Room:
     now: Clock = utc_now
 
 
-def create_app(room: Room) -> FastAPI:
+def create_app(given: ApiDependencies) -> FastAPI:
     """Give the application. The engine and the recorder live as long as its lifespan."""
-    desk = _desk(room)
-    board = StatusBoard(desk)
+    context = _context(given)
+    board = StatusBoard(context)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        desk.recorder.watch(room.streams.brokers)
-        await desk.engine.start()
-        logger.info("api is up", extra={"live": desk.engine.live is not None})
+        context.recorder.watch(given.streams.brokers)
+        await context.engine.start()
+        logger.info("api is up", extra={"live": context.engine.live is not None})
         yield
-        await desk.finish_background(DRAIN_WAIT_S)
-        await desk.engine.stop()
-        await desk.recorder.stop()
+        await context.finish_background(DRAIN_WAIT_S)
+        await context.engine.stop()
+        await context.recorder.stop()
 
     app = FastAPI(
         title="rluf",
@@ -109,49 +109,51 @@ def create_app(room: Room) -> FastAPI:
         redoc_url=None,
     )
     app.add_middleware(HeadAsGet)
-    app.add_middleware(Gate, config=room.config)
-    app.add_middleware(Doorway, meters=desk.meters)
-    if room.tracing is not None:
-        app.add_middleware(TraceRequests, tracing=room.tracing)
-    app.add_middleware(UnderPrefix, root_path=room.config.root_path)
+    app.add_middleware(OriginMiddleware, config=given.config)
+    app.add_middleware(RequestMiddleware, meters=context.meters)
+    if given.tracing is not None:
+        app.add_middleware(TraceRequests, tracing=given.tracing)
+    app.add_middleware(UnderPrefix, root_path=given.config.root_path)
     app.add_exception_handler(ApiError, _on_api_error)
     app.add_exception_handler(BadEvent, _on_bad_event)
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(Exception, _on_fault)
-    app.include_router(chat_routes(desk))
-    app.include_router(completion_routes(desk))
-    app.include_router(response_routes(desk))
-    app.include_router(feedback_routes(desk))
-    app.include_router(event_routes(desk))
-    app.include_router(query_routes(desk, board))
-    app.include_router(_house_routes(desk, RegistryMeters(desk.registry, desk.meters)))
-    if room.config.admin_keys:
-        app.include_router(admin_routes(desk))
-    describe(app, room.config, room.streams)
+    app.include_router(chat_routes(context))
+    app.include_router(completion_routes(context))
+    app.include_router(response_routes(context))
+    app.include_router(feedback_routes(context))
+    app.include_router(event_routes(context))
+    app.include_router(query_routes(context, board))
+    app.include_router(_house_routes(context, RegistryMeters(context.registry, context.meters)))
+    if given.config.admin_keys:
+        app.include_router(admin_routes(context))
+    describe(app, given.config, given.streams)
     return app
 
 
-def _desk(room: Room) -> Desk:
-    meters = room.meters or Meters()
-    engine = room.engine or make_engine(registry=room.registry, config=room.config, meters=meters)
-    return Desk(
-        config=room.config,
-        streams=room.streams,
-        root=room.root,
-        registry=room.registry,
+def _context(given: ApiDependencies) -> AppContext:
+    meters = given.meters or Meters()
+    engine = given.engine or make_engine(
+        registry=given.registry, config=given.config, meters=meters
+    )
+    return AppContext(
+        config=given.config,
+        streams=given.streams,
+        root=given.root,
+        registry=given.registry,
         engine=engine,
-        recorder=Recorder(room.producer, room.config, room.streams, meters, room.tracing),
+        recorder=Recorder(given.producer, given.config, given.streams, meters, given.tracing),
         meters=meters,
-        scorer=room.scorer,
-        online=room.online,
-        now=room.now,
-        pseudonyms=room.pseudonyms,
-        tokens=room.tokens,
-        recent=Recent(room.config.exposures_remembered_max),
+        scorer=given.scorer,
+        online=given.online,
+        now=given.now,
+        pseudonyms=given.pseudonyms,
+        tokens=given.tokens,
+        recent=Recent(given.config.exposures_remembered_max),
     )
 
 
-def _house_routes(desk: Desk, record: RegistryMeters) -> APIRouter:
+def _house_routes(context: AppContext, record: RegistryMeters) -> APIRouter:
     """Give the page, and what a supervisor and a scraper ask for; none of them needs a key."""
     router = APIRouter()
     page = build_page()
@@ -169,7 +171,7 @@ def _house_routes(desk: Desk, record: RegistryMeters) -> APIRouter:
     @router.get("/readyz")
     async def readyz() -> Response:
         """Say whether users get recorded answers, and if not, why."""
-        reasons, warnings = readiness(desk)
+        reasons, warnings = readiness(context)
         body = {"ready": not reasons, "reasons": reasons, "warnings": warnings}
         return _json(body, status=503 if reasons else 200)
 
@@ -177,7 +179,9 @@ def _house_routes(desk: Desk, record: RegistryMeters) -> APIRouter:
     async def metrics() -> Response:
         """Give the meters in Prometheus' text format."""
         await record.refresh()
-        return Response(desk.meters.text() + record.text(), headers={"content-type": CONTENT_TYPE})
+        return Response(
+            context.meters.text() + record.text(), headers={"content-type": CONTENT_TYPE}
+        )
 
     return router
 
@@ -199,7 +203,7 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
     what = f"{error.detail}: {request.method} {request.url.path[:200]}"
     if lacks_v1(path):
         what += "; the base URL of OpenAI's clients must end in /v1 here"
-    response = answer(Refused(error.status_code, what), path)
+    response = answer(RefusedByFramework(error.status_code, what), path)
     response.headers.update(error.headers or {})
     return response
 

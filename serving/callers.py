@@ -13,9 +13,9 @@ from starlette.requests import Request
 
 from models.chat import Chat
 from serving.config import ServingConfig
-from serving.desk import Desk
-from serving.doorway import key_unit
+from serving.context import AppContext
 from serving.errors import BadRequest, seen
+from serving.middleware import key_unit
 from serving.pseudonyms import ANONYMOUS
 from streams.rules import ID_ALLOWED, is_id
 
@@ -47,16 +47,16 @@ class Caller:
 
 
 def caller_of(
-    desk: Desk, request: Request, named: Sequence[str | None], metadata: Mapping[str, str]
+    context: AppContext, request: Request, named: Sequence[str | None], metadata: Mapping[str, str]
 ) -> Caller:
     """Read a request's names; `named` are those in its body, the more telling first.
 
     Raises BadRequest for a trusted header that is no name.
     """
-    config = desk.config
-    client_id = desk.user(key_unit(request))
+    config = context.config
+    client_id = context.user(key_unit(request))
     told = (trusted(request, config.user_header), *named)
-    users = [desk.user(name) for name in told if name]
+    users = [context.user(name) for name in told if name]
     user_id, aliases = names_of(users or [client_id])
     return Caller(
         user_id=user_id,

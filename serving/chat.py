@@ -8,8 +8,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from models.spelling import SpeltToken
-from serving.answers import Answer, Began, Ended, Finished, Said, Told
-from serving.desk import Desk
+from serving.answers import Answer, Began, Ended, Finished, StreamEvent, TextDelta
+from serving.context import AppContext
 from serving.errors import openai_error
 from serving.exchange import Exchange
 from serving.heeded import CHAT
@@ -22,7 +22,7 @@ LOGPROB_MIN = -9999.0
 """What OpenAI writes for a token of no probability; JSON has no infinity."""
 
 
-def chat_routes(desk: Desk) -> APIRouter:
+def chat_routes(context: AppContext) -> APIRouter:
     """Give POST /v1/chat/completions."""
     router = APIRouter()
 
@@ -31,8 +31,8 @@ def chat_routes(desk: Desk) -> APIRouter:
     )
     async def chat_completions(request: Request) -> Response:
         """Answer a chat, as OpenAI does."""
-        _, exchange = await read_exchange(desk, request, ChatRequest, CHAT, "chatcmpl-")
-        return await answer(desk, exchange, request, ChatShape(exchange))
+        _, exchange = await read_exchange(context, request, ChatRequest, CHAT, "chatcmpl-")
+        return await answer(context, exchange, request, ChatShape(exchange))
 
     return router
 
@@ -67,10 +67,10 @@ class ChatShape:
             "usage": answer.usage.as_chat(),
         }
 
-    def write(self, told: Told) -> bytes:
+    def write(self, told: StreamEvent) -> bytes:
         if isinstance(told, Began):
             return self._chunk(told.index, {"role": "assistant", "content": ""})
-        if isinstance(told, Said):
+        if isinstance(told, TextDelta):
             return self._chunk(told.index, {"content": told.text}, told.spelt)
         if isinstance(told, Ended):
             return self._chunk(told.index, {}, finish_reason=told.finish_reason)

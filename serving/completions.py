@@ -14,9 +14,9 @@ from starlette.responses import Response
 
 from models.chat import Chat
 from models.spelling import SpeltToken
-from serving.answers import Answer, Began, Ended, Finished, Said, Told
+from serving.answers import Answer, Began, Ended, Finished, StreamEvent, TextDelta
 from serving.chat import DONE, LOGPROB_MIN, event
-from serving.desk import Desk
+from serving.context import AppContext
 from serving.errors import openai_error
 from serving.exchange import Exchange
 from serving.heeded import COMPLETION
@@ -107,16 +107,18 @@ class CompletionRequest(SampledRequest):
         )
 
 
-def completion_routes(desk: Desk) -> APIRouter:
+def completion_routes(context: AppContext) -> APIRouter:
     """Give POST /v1/completions."""
     router = APIRouter()
 
     @router.post("/v1/completions")
     async def completions(request: Request) -> Response:
         """Answer a prompt, in the shape of OpenAI's older API."""
-        asked, exchange = await read_exchange(desk, request, CompletionRequest, COMPLETION, "cmpl-")
+        asked, exchange = await read_exchange(
+            context, request, CompletionRequest, COMPLETION, "cmpl-"
+        )
         shape = CompletionShape(asked, exchange)
-        return await answer(desk, exchange, request, shape)
+        return await answer(context, exchange, request, shape)
 
     return router
 
@@ -152,13 +154,13 @@ class CompletionShape:
             "usage": answer.usage.as_chat(),
         }
 
-    def write(self, told: Told) -> bytes:
+    def write(self, told: StreamEvent) -> bytes:
         with_usage = self._exchange.wanted.with_usage
         if isinstance(told, Began):
             self._num_chars = 0
             prompt = self._prompt_of(told.index)
             return self._chunk(self._choice(told.index, prompt, (), None)) if prompt else b""
-        if isinstance(told, Said):
+        if isinstance(told, TextDelta):
             choice = self._choice(told.index, told.text, told.spelt, None, self._num_chars)
             self._num_chars += len(told.text)
             return self._chunk(choice)

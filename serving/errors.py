@@ -5,7 +5,7 @@
     │   └── ContextTooLong   the prompt does not fit (code context_length_exceeded)
     ├── Unauthorised    401  no key, or one that we do not know
     ├── Forbidden       403  known, and not allowed: a page of another site, another's token
-    ├── NotFound        404  no such path, version or feature row
+    ├── NoSuchResource  404  no such path, version or feature row
     ├── InConflict      409  the same thing is under way, has changed, or is no time for our clock
     ├── TooLarge        413  the body is larger than we read
     ├── WrongType       415  the body is not JSON, or does not say that it is
@@ -84,7 +84,7 @@ class Forbidden(ApiError):
     kind = "invalid_request_error"
 
 
-class NotFound(ApiError):
+class NoSuchResource(ApiError):
     status = 404
     title = "Not found"
     kind = "invalid_request_error"
@@ -132,7 +132,7 @@ class NotReady(ApiError):
     kind = "server_error"
 
 
-class Refused(ApiError):
+class RefusedByFramework(ApiError):
     """An error of the framework (no such route, wrong method), with its own status."""
 
     kind = "invalid_request_error"

@@ -14,9 +14,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from serving.callers import names_of
-from serving.desk import Desk
-from serving.doorway import key_unit, read_body, require_key
+from serving.context import AppContext
 from serving.errors import NotReady, Unprocessable
+from serving.middleware import key_unit, read_body, require_key
 from streams.codec import TYPE_OF, decode
 from streams.errors import BadEvent
 from streams.events import Reaction, Shown
@@ -32,7 +32,7 @@ BATCH = "application/cloudevents-batch+json"
 ELEMENTS: msgspec.json.Decoder[list[msgspec.Raw]] = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-def event_routes(desk: Desk) -> APIRouter:
+def event_routes(context: AppContext) -> APIRouter:
     """Give the route."""
     router = APIRouter()
 
@@ -42,23 +42,23 @@ def event_routes(desk: Desk) -> APIRouter:
 
         Sending it again is safe: (source, id) counts once.
         """
-        require_key(request, desk.config.api_keys)
-        body = await read_body(request, desk.config.body_bytes_max)
+        require_key(request, context.config.api_keys)
+        body = await read_body(request, context.config.body_bytes_max)
         key = key_unit(request)
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind == BATCH:
-            events = await asyncio.to_thread(_read_batch, desk, body, key)
+            events = await asyncio.to_thread(_read_batch, context, body, key)
         else:
-            events = [_read(desk, body, kafka_headers(request.headers.items()), key)]
-        num_acknowledged = await _record(desk, events)
+            events = [_read(context, body, kafka_headers(request.headers.items()), key)]
+        num_acknowledged = await _record(context, events)
         if num_acknowledged < len(events):
             raise NotReady(
                 f"the broker acknowledged {num_acknowledged} of {len(events)}; send the same"
                 " again, unchanged: what it has counts once",
                 code="not_recorded",
-                retry_after_s=desk.config.retry_after_s,
+                retry_after_s=context.config.retry_after_s,
             )
-        told = _told(desk, events)
+        told = _told(context, events)
         answer: dict[str, object] = {"ids": [event.id for event in events]}
         if kind != BATCH:
             answer = {"id": events[0].id, **(told[0] if told else {})}
@@ -67,33 +67,33 @@ def event_routes(desk: Desk) -> APIRouter:
     return router
 
 
-async def _record(desk: Desk, events: Sequence[Shown | Reaction]) -> int:
+async def _record(context: AppContext, events: Sequence[Shown | Reaction]) -> int:
     """Give how many of them the broker has; after some that it has not, no more are sent."""
     num_acknowledged = 0
     for first in range(0, len(events), TOGETHER):
         together = events[first : first + TOGETHER]
-        acknowledged = await asyncio.gather(*map(desk.recorder.record, together))
+        acknowledged = await asyncio.gather(*map(context.recorder.record, together))
         num_acknowledged += sum(acknowledged)
         if not all(acknowledged):
             break
     return num_acknowledged
 
 
-def _read(desk: Desk, body: bytes, headers: Headers, key: str) -> Shown | Reaction:
+def _read(context: AppContext, body: bytes, headers: Headers, key: str) -> Shown | Reaction:
     """Give the event as it is to be sent. Raises BadEvent, Unprocessable."""
-    event = decode(body, headers, known_at=desk.now(), config=desk.streams)
+    event = decode(body, headers, known_at=context.now(), config=context.streams)
     if not isinstance(event, Shown | Reaction):
         raise Unprocessable(
             f"{TYPE_OF[type(event)]} is an operator's; taken here are {SHOWN_TYPE} and"
             f" {REACTION_TYPE}",
             code="unsupported_value",
         )
-    event = _as_stored(desk, event, key)
-    desk.recorder.check(event)
+    event = _as_stored(context, event, key)
+    context.recorder.check(event)
     return event
 
 
-def _read_batch(desk: Desk, body: bytes, key: str) -> list[Shown | Reaction]:
+def _read_batch(context: AppContext, body: bytes, key: str) -> list[Shown | Reaction]:
     """Give the events of a batch: every one of them is sound, or none is sent.
 
     Raises BadEvent and Unprocessable, which say the place of the first that is at fault.
@@ -105,7 +105,7 @@ def _read_batch(desk: Desk, body: bytes, key: str) -> list[Shown | Reaction]:
     events = []
     for index, element in enumerate(elements):
         try:
-            events.append(_read(desk, bytes(element), (), key))
+            events.append(_read(context, bytes(element), (), key))
         except BadEvent as error:
             field = f"[{index}].{error.field}" if error.field else f"[{index}]"
             raise BadEvent(error.reason, f"event [{index}]: {error.detail}", field) from None
@@ -116,26 +116,28 @@ def _read_batch(desk: Desk, body: bytes, key: str) -> list[Shown | Reaction]:
     return events
 
 
-def _as_stored(desk: Desk, event: Shown | Reaction, key: str) -> Shown | Reaction:
+def _as_stored(context: AppContext, event: Shown | Reaction, key: str) -> Shown | Reaction:
     """The event with pseudonyms for its user's names, and the key that sent an exposure."""
     if isinstance(event, Reaction):
-        return msgspec.structs.replace(event, user_id=desk.user(event.user_id))
-    user_id, aliases = names_of([desk.user(name) for name in (event.user_id, *event.user_aliases)])
+        return msgspec.structs.replace(event, user_id=context.user(event.user_id))
+    user_id, aliases = names_of(
+        [context.user(name) for name in (event.user_id, *event.user_aliases)]
+    )
     return msgspec.structs.replace(
         event,
         user_id=user_id,
         user_aliases=aliases,
-        client_id=desk.user(event.client_id or key),
+        client_id=context.user(event.client_id or key),
     )
 
 
-def _told(desk: Desk, events: list[Shown | Reaction]) -> list[dict[str, object]]:
+def _told(context: AppContext, events: list[Shown | Reaction]) -> list[dict[str, object]]:
     """Count what each reaction will teach, now that the exposures beside it are known, and say it;
     the answer to a batch has no room for that."""
     for event in events:
         if isinstance(event, Shown):
-            desk.recent.note(event, is_recorded=True)
-    prospects = [desk.recent.prospect(event) for event in events if isinstance(event, Reaction)]
+            context.recent.note(event, is_recorded=True)
+    prospects = [context.recent.prospect(event) for event in events if isinstance(event, Reaction)]
     for prospect in prospects:
-        prospect.count(desk.meters)
+        prospect.count(context.meters)
     return [prospect.told() for prospect in prospects]

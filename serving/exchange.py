@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from serving.batcher import Ask
 from serving.callers import Caller
-from serving.desk import Desk
+from serving.context import AppContext
 from serving.errors import refused_event
 from serving.exposure import Seen, choice_id, shown_of
 from serving.headers import safe_headers
@@ -81,7 +81,7 @@ class Exchange:
         return safe_headers(headers)
 
 
-def check_recordable(desk: Desk, exchange: Exchange) -> None:
+def check_recordable(context: AppContext, exchange: Exchange) -> None:
     """Refuse, before anything is generated, what could not be recorded for the client's own fault.
 
     Raises BadRequest or TooLarge. What only the answer decides, `record_exposure` finds out.
@@ -89,7 +89,7 @@ def check_recordable(desk: Desk, exchange: Exchange) -> None:
     for index in range(exchange.num_choices):
         nothing = Seen(index=index, text="", logprob=None, is_whole=True)
         try:
-            desk.recorder.check(_exposure(desk, exchange, nothing))
+            context.recorder.check(_exposure(context, exchange, nothing))
         except BadEvent as error:
             is_prompt = error.reason == "too_large" or error.field.startswith("data.messages")
             param = FIELDS.get(error.field.partition("[")[0])
@@ -98,21 +98,21 @@ def check_recordable(desk: Desk, exchange: Exchange) -> None:
                 raise refused_event(error, param=param) from None
 
 
-async def record_exposure(desk: Desk, exchange: Exchange, seen: Seen) -> bool:
+async def record_exposure(context: AppContext, exchange: Exchange, seen: Seen) -> bool:
     """Have it recorded that the user saw this; False where the broker does not say that it was."""
-    event = _exposure(desk, exchange, seen)
+    event = _exposure(context, exchange, seen)
     if not event.learnable:
         kept = "left" if not seen.is_whole else "store"
-        desk.meters.not_learned.labels(exchange.not_learned or kept).inc()
+        context.meters.not_learned.labels(exchange.not_learned or kept).inc()
     try:
-        is_recorded = await desk.recorder.record(event)
+        is_recorded = await context.recorder.record(event)
     except BadEvent:
         return False  # Too large for the log. The recorder has counted it; the user still answers.
-    desk.recent.note(event, is_recorded=is_recorded)
+    context.recent.note(event, is_recorded=is_recorded)
     return is_recorded
 
 
-def _exposure(desk: Desk, exchange: Exchange, seen: Seen) -> Shown:
+def _exposure(context: AppContext, exchange: Exchange, seen: Seen) -> Shown:
     return shown_of(
         exchange.wanted,
         exchange.ask_of(seen.index).chat,
@@ -121,15 +121,15 @@ def _exposure(desk: Desk, exchange: Exchange, seen: Seen) -> Shown:
         response_id=exchange.response_id,
         caller=exchange.caller,
         is_answer=not exchange.not_learned,
-        source=desk.config.source,
-        now=desk.now(),
+        source=context.config.source,
+        now=context.now(),
     )
 
 
-def count_reply(desk: Desk, exchange: Exchange, finish_reason: str) -> None:
+def count_reply(context: AppContext, exchange: Exchange, finish_reason: str) -> None:
     """Count one reply that a user got."""
     assignment = exchange.assignment
-    desk.meters.replies.labels(assignment.version.ref, assignment.arm, finish_reason).inc()
+    context.meters.replies.labels(assignment.version.ref, assignment.arm, finish_reason).inc()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,9 +139,9 @@ class Usage:
     prompt_tokens: int
     completion_tokens: int
 
-    def count(self, desk: Desk) -> None:
-        desk.meters.tokens.labels("prompt").inc(self.prompt_tokens)
-        desk.meters.tokens.labels("completion").inc(self.completion_tokens)
+    def count(self, context: AppContext) -> None:
+        context.meters.tokens.labels("prompt").inc(self.prompt_tokens)
+        context.meters.tokens.labels("completion").inc(self.completion_tokens)
 
     def as_chat(self) -> dict[str, int]:
         """Give them in the words of chat completions and completions."""

@@ -19,10 +19,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from serving.callers import trusted
-from serving.desk import Desk
-from serving.doorway import bearer, ignored_fields, key_unit, read_request, require_key
+from serving.context import AppContext
 from serving.errors import BadRequest, Busy, InConflict, NotReady, Unprocessable, nearest, seen
 from serving.idempotency import KeyMemory, event_id, fingerprint_of
+from serving.middleware import bearer, ignored_fields, key_unit, read_request, require_key
 from serving.pseudonyms import ANONYMOUS
 from serving.schemas import FeedbackRequest
 from serving.tokens import PREFIX, Grant
@@ -45,7 +45,7 @@ UNSAFE = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
+class Feedback:
     """Feedback that was understood."""
 
     response_id: str
@@ -63,16 +63,16 @@ class Said:
     """Of what the client sent, before defaults: an absent time stays absent."""
 
 
-def feedback_routes(desk: Desk) -> APIRouter:
+def feedback_routes(context: AppContext) -> APIRouter:
     """Give POST /v1/feedback, and /feedback for TensorZero's clients."""
     router = APIRouter()
-    config = desk.config
+    config = context.config
     memory = KeyMemory(
         keys_max=config.idempotency_keys_max,
         window_s=config.idempotency_window_s,
         clock=time.monotonic,
     )
-    clerk = Clerk(desk, memory)
+    handler = FeedbackHandler(context, memory)
 
     @router.post(
         "/v1/feedback",
@@ -81,7 +81,7 @@ def feedback_routes(desk: Desk) -> APIRouter:
     @router.post("/feedback", status_code=202, include_in_schema=False)
     async def feedback(request: Request) -> Response:
         """Take a reaction to a response."""
-        grant = _granted(desk, request)
+        grant = _granted(context, request)
         asked = await read_request(request, FeedbackRequest, config)
         not_stored = [name for name in NOT_STORED if getattr(asked, name)]
         warnings = ignored_fields(request, asked, not_stored, config)
@@ -89,35 +89,35 @@ def feedback_routes(desk: Desk) -> APIRouter:
         actor = trusted(request, config.user_header) or key_unit(request) or ANONYMOUS
         said = understand(
             _named(asked, grant.response_id if grant else message_id),
-            actor_default=grant.user_id if grant else desk.user(actor),
-            network=desk.network(request),
-            desk=desk,
+            actor_default=grant.user_id if grant else context.user(actor),
+            network=context.network(request),
+            context=context,
         )
         if grant is not None:
             grant.require(said.response_id, said.user_id)
         key = read_key(request, is_required=config.idempotency_required)
         headers = {"x-rluf-warnings": "; ".join(warnings)} if warnings else {}
-        return await clerk.take(said, key, headers)
+        return await handler.take(said, key, headers)
 
     return router
 
 
-class Clerk:
+class FeedbackHandler:
     """Takes feedback once."""
 
-    def __init__(self, desk: Desk, memory: KeyMemory) -> None:
-        self._desk = desk
+    def __init__(self, context: AppContext, memory: KeyMemory) -> None:
+        self._context = context
         self._memory = memory
         self._num_under_way = 0
 
-    async def take(self, said: Said, key: str, headers: Mapping[str, str]) -> Response:
+    async def take(self, said: Feedback, key: str, headers: Mapping[str, str]) -> Response:
         """Have the reaction recorded, or replay the answer to the same call."""
         actor = said.user_id
         feedback_id = event_id(actor, key, said.fingerprint) if key else new_id()
         if key:
             said = self._as_first_sent(said, key)
         tap = self._reaction(said, feedback_id)
-        prospect = self._desk.recent.prospect(tap)
+        prospect = self._context.recent.prospect(tap)
         is_safe = bool(key) or said.is_timed
         safety: dict[str, object] = {"retry_safe": is_safe}
         if said.is_dryrun:
@@ -134,7 +134,7 @@ class Clerk:
         self._num_under_way += 1
         is_recorded = False
         try:
-            is_recorded = await self._desk.recorder.record(tap)
+            is_recorded = await self._context.recorder.record(tap)
         finally:
             self._num_under_way -= 1
             if key:
@@ -146,36 +146,36 @@ class Clerk:
                 "the broker did not acknowledge the feedback; send it again"
                 + (", unchanged" if is_safe else f" with occurred_at {time_told}: {UNSAFE}"),
                 code="not_recorded",
-                retry_after_s=self._desk.config.retry_after_s,
+                retry_after_s=self._context.config.retry_after_s,
                 extra={**safety, "occurred_at": time_told},
             )
         self._count(said, "recorded")
-        prospect.count(self._desk.meters)
+        prospect.count(self._context.meters)
         if not is_safe:
-            self._desk.meters.unsafe_retries.inc()
+            self._context.meters.unsafe_retries.inc()
         return _answer(202, feedback_id, headers, {**prospect.told(), **safety})
 
-    def _as_first_sent(self, said: Said, key: str) -> Said:
+    def _as_first_sent(self, said: Feedback, key: str) -> Feedback:
         """The same, at the time of the first call with this key, if that one failed here."""
         known = self._memory.find(said.user_id, key)
         if known is None or said.is_timed or known.fingerprint != said.fingerprint:
             return said
         return replace(said, occurred_at=known.first_at)
 
-    def _reaction(self, said: Said, feedback_id: str) -> Reaction:
+    def _reaction(self, said: Feedback, feedback_id: str) -> Reaction:
         return Reaction(
             id=feedback_id,
-            source=self._desk.config.source,
+            source=self._context.config.source,
             response_id=said.response_id,
             user_id=said.user_id,
             signal=said.signal,
             action=said.action,
             network=said.network,
             occurred_at=said.occurred_at,
-            known_at=self._desk.now(),
+            known_at=self._context.now(),
         )
 
-    def _is_replay(self, said: Said, key: str) -> bool:
+    def _is_replay(self, said: Feedback, key: str) -> bool:
         """Raises InConflict while the first call runs, Unprocessable for another payload."""
         known = self._memory.find(said.user_id, key)
         if known is None or known.has_failed:
@@ -193,12 +193,12 @@ class Clerk:
                 "the same feedback is being recorded right now",
                 param="Idempotency-Key",
                 code="idempotency_key_in_flight",
-                retry_after_s=self._desk.config.retry_after_s,
+                retry_after_s=self._context.config.retry_after_s,
             )
         return True
 
     def _make_sure_there_is_room(self) -> None:
-        config = self._desk.config
+        config = self._context.config
         if self._num_under_way >= config.feedback_inflight_max:
             raise Busy(
                 f"{config.feedback_inflight_max} feedback calls are under way already",
@@ -206,25 +206,27 @@ class Clerk:
                 retry_after_s=config.retry_after_s,
             )
 
-    def _count(self, said: Said, result: str) -> None:
-        self._desk.meters.feedback.labels(said.signal, said.action, result).inc()
+    def _count(self, said: Feedback, result: str) -> None:
+        self._context.meters.feedback.labels(said.signal, said.action, result).inc()
 
 
-def understand(asked: FeedbackRequest, *, actor_default: str, network: str, desk: Desk) -> Said:
+def understand(
+    asked: FeedbackRequest, *, actor_default: str, network: str, context: AppContext
+) -> Feedback:
     """Read what was meant. Raises BadRequest for what is missing, Unprocessable for bad values,
     InConflict for a time that a sound clock does not show."""
     response_id = _response_id(asked)
     actor = actor_default
     if asked.actor_id is not None:
         _check_id(asked.actor_id, "actor_id")
-        actor = desk.user(asked.actor_id)
-    now = desk.now()
-    return Said(
+        actor = context.user(asked.actor_id)
+    now = context.now()
+    return Feedback(
         response_id=response_id,
         user_id=actor,
-        signal=(signal := _signal(asked, desk.streams.signal_aliases)),
+        signal=(signal := _signal(asked, context.streams.signal_aliases)),
         action=(action := _action(asked)),
-        occurred_at=_occurred_at(asked, desk, now),
+        occurred_at=_occurred_at(asked, context, now),
         is_timed=asked.occurred_at is not None,
         is_dryrun=bool(asked.dryrun),
         network=network,
@@ -262,13 +264,13 @@ def read_key(request: Request, *, is_required: bool) -> str:
     return key
 
 
-def _granted(desk: Desk, request: Request) -> Grant | None:
+def _granted(context: AppContext, request: Request) -> Grant | None:
     """Give what the request's token allows, or None where its key lets it in. Raises
     Unauthorised."""
     key = bearer(request)
-    if desk.tokens is not None and key.startswith(PREFIX):
-        return desk.tokens.read(key, desk.now())
-    require_key(request, desk.config.api_keys)
+    if context.tokens is not None and key.startswith(PREFIX):
+        return context.tokens.read(key, context.now())
+    require_key(request, context.config.api_keys)
     return None
 
 
@@ -373,10 +375,10 @@ def _action(asked: FeedbackRequest) -> Action:
     return "add" if asked.action == "add" else "remove"
 
 
-def _occurred_at(asked: FeedbackRequest, desk: Desk, now: datetime) -> datetime:
+def _occurred_at(asked: FeedbackRequest, context: AppContext, now: datetime) -> datetime:
     if asked.occurred_at is None:
         return now
-    latest = now + timedelta(seconds=desk.streams.door_skew_s_max)
+    latest = now + timedelta(seconds=context.streams.door_skew_s_max)
     try:
         moment = read_time(asked.occurred_at)
     except ValueError as error:
@@ -387,10 +389,10 @@ def _occurred_at(asked: FeedbackRequest, desk: Desk, now: datetime) -> datetime:
         ) from None
     except OverflowError:
         moment = None
-    if moment is None or not desk.streams.oldest <= moment <= latest:
+    if moment is None or not context.streams.oldest <= moment <= latest:
         raise InConflict(
-            f"occurred_at must lie between {desk.streams.oldest.isoformat()} and"
-            f" {desk.streams.door_skew_s_max} s from now, got {seen(asked.occurred_at)}",
+            f"occurred_at must lie between {context.streams.oldest.isoformat()} and"
+            f" {context.streams.door_skew_s_max} s from now, got {seen(asked.occurred_at)}",
             param="occurred_at",
             code="absurd_time",
         )

@@ -23,7 +23,7 @@ from models.live import CHAMPION
 from models.versions import Version
 from serving.arms import ArmShare, choose
 from serving.config import ServingConfig
-from serving.errors import NotFound, NotReady
+from serving.errors import NoSuchResource, NotReady
 from serving.meters import Meters
 from serving.voice import Voice
 
@@ -95,7 +95,7 @@ class Live:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class WantedArm:
     """One arm as the registry wants it."""
 
     name: str
@@ -119,7 +119,7 @@ class Target:
 
     experiment: str
     revision: int
-    arms: tuple[Wanted, ...]
+    arms: tuple[WantedArm, ...]
 
 
 Loaded: TypeAlias = tuple[Version, Voice]
@@ -188,7 +188,7 @@ class Lineup:
     async def resolve(self, model: str, unit: str) -> Assignment:
         """Say which version answers a request for `model` by `unit`.
 
-        Raises NotFound (model_not_found), or NotReady where nothing is loaded.
+        Raises NoSuchResource (model_not_found), or NotReady where nothing is loaded.
         """
         named = MODEL.fullmatch(model)
         if named is None or named["name"] != self._config.model:
@@ -205,7 +205,10 @@ class Lineup:
         return Assignment(version=version, voice=voice, experiment="", arm=PINNED, propensity=1.0)
 
     async def find(self, model: str) -> Version:
-        """Give the version that a name with a number or an alias stands for. Raises NotFound."""
+        """Give the version that a name with a number or an alias stands for.
+
+        Raises NoSuchResource.
+        """
         named = MODEL.fullmatch(model)
         if named is None or named["name"] != self._config.model:
             raise self._no_such(model)
@@ -230,13 +233,13 @@ class Lineup:
         found = self._registry.arms(name)
         if found.arms:
             arms = tuple(
-                Wanted(name=arm.name, number=arm.version, share=arm.share) for arm in found.arms
+                WantedArm(name=arm.name, number=arm.version, share=arm.share) for arm in found.arms
             )
             return Target(experiment=found.experiment, revision=found.revision, arms=arms)
         champion = self._registry.alias(name, CHAMPION)
         if champion is None:
             return Target(experiment="", revision=0, arms=())
-        alone = Wanted(name=CHAMPION, number=champion, share=1.0)
+        alone = WantedArm(name=CHAMPION, number=champion, share=1.0)
         return Target(experiment="", revision=0, arms=(alone,))
 
     def _loaded(self) -> dict[int, Loaded]:
@@ -336,8 +339,8 @@ class Lineup:
             self._thread, self._load_number, number
         )
 
-    def _no_such(self, model: str, why: str = "") -> NotFound:
-        return NotFound(
+    def _no_such(self, model: str, why: str = "") -> NoSuchResource:
+        return NoSuchResource(
             f"The model {model[:NAME_SHOWN]!r} does not exist"
             + (f": {why}" if why else f"; ask for {self._config.model!r} or one of its versions,")
             + ("" if why else f" such as {self._config.model}@v1 (GET /v1/models lists them)"),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from models.standing import Rollback
+from models.figures import Rollback
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

@@ -88,7 +88,7 @@ def _address(host: str) -> IPv4Address | IPv6Address | None:
         return None
 
 
-class Gate:
+class OriginMiddleware:
     """Lets in what may come, tells the pages that may send feedback so, and answers the rest."""
 
     def __init__(self, app: ASGIApp, *, config: ServingConfig) -> None:

@@ -12,9 +12,9 @@ from starlette.responses import Response
 from models.chat import Chat
 from models.errors import ModelsError
 from models.versions import Version
-from serving.desk import Desk, Scorer
-from serving.doorway import ignored_fields, read_request, require_key
-from serving.errors import BadRequest, NotFound, NotReady, TooLarge, seen
+from serving.context import AppContext, LoveScorer
+from serving.errors import BadRequest, NoSuchResource, NotReady, TooLarge, seen
+from serving.middleware import ignored_fields, read_request, require_key
 from serving.schemas import ScoreRequest
 from serving.status import StatusBoard
 from streams.errors import Unavailable
@@ -23,11 +23,11 @@ from streams.rules import ID_ALLOWED, is_id
 OWNER = "rluf"
 
 
-def query_routes(desk: Desk, board: StatusBoard) -> APIRouter:
+def query_routes(context: AppContext, board: StatusBoard) -> APIRouter:
     """Give the routes."""
     router = APIRouter()
-    router.include_router(_model_routes(desk))
-    router.include_router(_feature_routes(desk))
+    router.include_router(_model_routes(context))
+    router.include_router(_feature_routes(context))
     scoring = asyncio.Lock()
 
     @router.post(
@@ -35,10 +35,10 @@ def query_routes(desk: Desk, board: StatusBoard) -> APIRouter:
     )
     async def score(request: Request) -> Response:
         """Give the calibrated P[Love] of the assistant's last turn in each chat."""
-        require_key(request, desk.config.api_keys)
-        asked = await read_request(request, ScoreRequest, desk.config)
+        require_key(request, context.config.api_keys)
+        asked = await read_request(request, ScoreRequest, context.config)
         chats = [[turn.read() for turn in chat] for chat in asked.chats]
-        _check_number(chats, desk.config.score_chats_max)
+        _check_number(chats, context.config.score_chats_max)
         turns = [_last_of_assistant(chat, index) for index, chat in enumerate(chats)]
         heard = [chat[: turn + 1] for chat, turn in zip(chats, turns, strict=True)]
         after = [
@@ -46,14 +46,14 @@ def query_routes(desk: Desk, board: StatusBoard) -> APIRouter:
             for index, turn in enumerate(turns)
             if turn + 1 < len(chats[index])
         ]
-        warnings = ignored_fields(request, asked, after, desk.config)
+        warnings = ignored_fields(request, asked, after, context.config)
         async with scoring:  # One at a time: a reward model fills the cores by itself.
-            logits = await asyncio.to_thread(_score, desk.scorer, heard)
+            logits = await asyncio.to_thread(_score, context.scorer, heard)
         if logits is None:
             raise NotReady(
                 "no P[Love] model is registered yet",
                 code="no_reward_model",
-                retry_after_s=desk.config.retry_after_s,
+                retry_after_s=context.config.retry_after_s,
             )
         rows = [
             {"p_love": p, "logit": logit, "turn": turn}
@@ -65,7 +65,7 @@ def query_routes(desk: Desk, board: StatusBoard) -> APIRouter:
     @router.get("/v1/status")
     async def status(request: Request) -> Response:
         """Tell everything that the page shows."""
-        require_key(request, desk.config.api_keys)
+        require_key(request, context.config.api_keys)
         return Response(
             await board.read(),
             media_type="application/json",
@@ -75,55 +75,57 @@ def query_routes(desk: Desk, board: StatusBoard) -> APIRouter:
     return router
 
 
-def _model_routes(desk: Desk) -> APIRouter:
+def _model_routes(context: AppContext) -> APIRouter:
     router = APIRouter()
 
     @router.get("/v1/models")
     async def models(request: Request) -> Response:
         """List the model and its versions, as OpenAI does."""
-        require_key(request, desk.config.api_keys)
-        versions = await _in_thread(desk, lambda: desk.registry.versions(desk.config.model))
+        require_key(request, context.config.api_keys)
+        versions = await _in_thread(
+            context, lambda: context.registry.versions(context.config.model)
+        )
         rows = [_model_row(f"{v.name}@v{v.number}", v) for v in versions]
         if versions:
-            rows.insert(0, _model_row(desk.config.model, versions[0]))
+            rows.insert(0, _model_row(context.config.model, versions[0]))
         return _json({"object": "list", "data": rows})
 
     @router.get("/v1/models/{model:path}")
     async def model(request: Request, model: str) -> Response:
         """Give one model: its name alone, with a version (chat@v12) or with an alias."""
-        require_key(request, desk.config.api_keys)
-        if model == desk.config.model:
-            versions = await _in_thread(desk, lambda: desk.registry.versions(model))
+        require_key(request, context.config.api_keys)
+        if model == context.config.model:
+            versions = await _in_thread(context, lambda: context.registry.versions(model))
             if versions:
                 return _json(_model_row(model, versions[0]))
-        version = await desk.engine.find(model)
+        version = await context.engine.find(model)
         return _json(_model_row(model, version))
 
     return router
 
 
-def _feature_routes(desk: Desk) -> APIRouter:
+def _feature_routes(context: AppContext) -> APIRouter:
     router = APIRouter()
 
     @router.get("/v1/features/users/{user_id:path}")
     async def user_features(request: Request, user_id: str) -> Response:
         """Give the online features of a user, by the client's id or the pseudonym it has here."""
-        require_key(request, desk.config.api_keys)
+        require_key(request, context.config.api_keys)
         _check_entity(user_id)
         is_stored = request.query_params.get("as_stored", "").lower() in ("true", "1")
-        stored = user_id if is_stored else desk.find_user(user_id)
-        found = await _read_features(desk, users=[stored])
+        stored = user_id if is_stored else context.find_user(user_id)
+        found = await _read_features(context, users=[stored])
         row = found.get("users", {}).get(stored)
         return _json({"user_id": user_id, "features": _known(row, user_id)})
 
     @router.get("/v1/features/policies/{policy:path}")
     async def policy_features(request: Request, policy: str) -> Response:
         """Give the online features of a policy version: chat@12 or chat@v12."""
-        require_key(request, desk.config.api_keys)
+        require_key(request, context.config.api_keys)
         _check_entity(policy)
         name, _, number = policy.partition("@")
         ref = f"{name}@{number.removeprefix('v')}" if number else name
-        found = await _read_features(desk, policies=[ref])
+        found = await _read_features(context, policies=[ref])
         row = found.get("policies", {}).get(ref)
         return _json({"policy": ref, "features": _known(row, ref)})
 
@@ -131,17 +133,17 @@ def _feature_routes(desk: Desk) -> APIRouter:
 
 
 async def _read_features(
-    desk: Desk, *, users: Sequence[str] = (), policies: Sequence[str] = ()
+    context: AppContext, *, users: Sequence[str] = (), policies: Sequence[str] = ()
 ) -> Mapping[str, Mapping[str, Mapping[str, object]]]:
     try:
-        return await asyncio.to_thread(desk.online, desk.root, users=users, policies=policies)
+        return await asyncio.to_thread(context.online, context.root, users=users, policies=policies)
     except Unavailable as error:
-        raise NotReady(str(error), retry_after_s=desk.config.retry_after_s) from error
+        raise NotReady(str(error), retry_after_s=context.config.retry_after_s) from error
 
 
 def _known(row: Mapping[str, object] | None, entity: str) -> Mapping[str, object]:
     if not row or all(value is None for value in row.values()):
-        raise NotFound(
+        raise NoSuchResource(
             f"nothing is known of {entity!r} yet: no response was shown", code="unknown_entity"
         )
     return row
@@ -175,7 +177,7 @@ def _last_of_assistant(chat: Chat, index: int) -> int:
 
 
 def _score(
-    find: Callable[[], Scorer | None], chats: Sequence[Chat]
+    find: Callable[[], LoveScorer | None], chats: Sequence[Chat]
 ) -> list[tuple[float, float]] | None:
     """In a thread: (probability, logit) of each chat; None where there is no model."""
     model = find()
@@ -185,11 +187,11 @@ def _score(
     return list(zip(torch.sigmoid(logits_N).tolist(), logits_N.tolist(), strict=True))
 
 
-async def _in_thread(desk: Desk, ask: Callable[[], list[Version]]) -> list[Version]:
+async def _in_thread(context: AppContext, ask: Callable[[], list[Version]]) -> list[Version]:
     try:
         return await asyncio.to_thread(ask)
     except ModelsError as error:
-        raise NotReady(str(error), retry_after_s=desk.config.retry_after_s) from error
+        raise NotReady(str(error), retry_after_s=context.config.retry_after_s) from error
 
 
 def _model_row(name: str, version: Version) -> dict[str, object]:

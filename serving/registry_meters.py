@@ -16,8 +16,8 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from models.errors import ModelsError
+from models.figures import RegistryFigures, read_standing
 from models.registry import Registry
-from models.standing import Standing, read_standing
 from serving.meters import Meters
 
 logger = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class RegistryMeters(Collector):
         self._registry = registry
         self._meters = meters
         self._clock = clock
-        self._standing: Standing | None = None
+        self._standing: RegistryFigures | None = None
         self._is_up = False
         self._next_at_s = clock()
         self._looking: asyncio.Task[None] | None = None

@@ -16,9 +16,9 @@ from starlette.responses import Response
 
 from models.policy import FinishReason
 from models.spelling import SpeltToken
-from serving.answers import Answer, Began, Ended, Finished, Said, Told
+from serving.answers import Answer, Began, Ended, Finished, StreamEvent, TextDelta
 from serving.chat import token_json
-from serving.desk import Desk
+from serving.context import AppContext
 from serving.errors import ApiError
 from serving.exchange import Exchange, Usage
 from serving.heeded import RESPONSE
@@ -179,15 +179,15 @@ class ResponseRequest(AnswerRequest):
         )
 
 
-def response_routes(desk: Desk) -> APIRouter:
+def response_routes(context: AppContext) -> APIRouter:
     """Give POST /v1/responses."""
     router = APIRouter()
 
     @router.post("/v1/responses")
     async def responses(request: Request) -> Response:
         """Answer an input, in the shape of OpenAI's responses."""
-        asked, exchange = await read_exchange(desk, request, ResponseRequest, RESPONSE, PREFIX)
-        return await answer(desk, exchange, request, ResponseShape(asked, exchange))
+        asked, exchange = await read_exchange(context, request, ResponseRequest, RESPONSE, PREFIX)
+        return await answer(context, exchange, request, ResponseShape(asked, exchange))
 
     return router
 
@@ -207,10 +207,10 @@ class ResponseShape:
         message = self._message(choice.text, choice.spelt, choice.finish_reason)
         return self._response(message, choice.finish_reason, answer.usage)
 
-    def write(self, told: Told) -> bytes:
+    def write(self, told: StreamEvent) -> bytes:
         if isinstance(told, Began):
             return self._begin()
-        if isinstance(told, Said):
+        if isinstance(told, TextDelta):
             return self._event(
                 "response.output_text.delta", delta=told.text, **self._place(told.spelt)
             )

@@ -5,7 +5,7 @@ from types import FrameType
 
 import uvicorn
 
-from serving.app import Room, create_app
+from serving.app import ApiDependencies, create_app
 
 DRAIN_S = 20
 """How long requests that are under way may take once the process was told to stop, in seconds."""
@@ -14,13 +14,13 @@ KEEP_ALIVE_S = 75
 server who closes a connection on which a request is just arriving."""
 
 
-def make_server(room: Room) -> uvicorn.Server:
-    """Give a server for the room; uvloop and httptools are used where they are installed."""
+def make_server(given: ApiDependencies) -> uvicorn.Server:
+    """Give a server for the given; uvloop and httptools are used where they are installed."""
     return uvicorn.Server(
         uvicorn.Config(
-            create_app(room),
-            host=room.config.host,
-            port=room.config.port,
+            create_app(given),
+            host=given.config.host,
+            port=given.config.port,
             log_config=None,
             log_level="warning",
             access_log=False,
@@ -31,15 +31,15 @@ def make_server(room: Room) -> uvicorn.Server:
     )
 
 
-def serve(room: Room) -> None:
+def serve(given: ApiDependencies) -> None:
     """Serve until told to stop; main thread only.
 
     Raises SystemExit(0) after SIGTERM: uvicorn drains and then raises the signal once more, which
-    would end the process at once, before anybody could close what the room was made of.
+    would end the process at once, before anybody could close what the given was made of.
     """
     before = signal.signal(signal.SIGTERM, _end)
     try:
-        make_server(room).run()
+        make_server(given).run()
     finally:
         signal.signal(signal.SIGTERM, before)
 

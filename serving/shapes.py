@@ -6,8 +6,8 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serving.answers import Answer, Told, answer_in_pieces, answer_whole
-from serving.desk import Desk
+from serving.answers import Answer, StreamEvent, answer_in_pieces, answer_whole
+from serving.context import AppContext
 from serving.exchange import Exchange
 from serving.leaving import ClientLeft
 
@@ -22,16 +22,18 @@ class Shape(Protocol):
     def whole(self, answer: Answer) -> Json:
         """Give the body of a whole answer."""
 
-    def write(self, told: Told) -> bytes:
+    def write(self, told: StreamEvent) -> bytes:
         """Give the server-sent events that say this part of a streamed one; may be none."""
 
 
-async def answer(desk: Desk, exchange: Exchange, request: Request, shape: Shape) -> Response:
+async def answer(
+    context: AppContext, exchange: Exchange, request: Request, shape: Shape
+) -> Response:
     """Answer as was asked: whole, or in pieces."""
     try:
         if exchange.wanted.in_pieces:
-            return await answer_in_pieces(desk, exchange, request, shape)
-        made = await answer_whole(desk, exchange, request)
+            return await answer_in_pieces(context, exchange, request, shape)
+        made = await answer_whole(context, exchange, request)
     except ClientLeft:
         return Response(status_code=CLIENT_LEFT)
     return Response(

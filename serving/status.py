@@ -21,7 +21,7 @@ from models.errors import ModelsError
 from models.live import CHAMPION
 from models.verdict_rows import VerdictRow
 from models.versions import Version
-from serving.desk import Desk
+from serving.context import AppContext
 from serving.errors import NotReady
 from serving.facts import Naming, StoreFacts, read_facts
 from serving.worker_meters import read_worker_meters
@@ -41,10 +41,10 @@ Json = dict[str, object]
 class StatusBoard:
     """The current status, computed when somebody asks."""
 
-    def __init__(self, desk: Desk, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._desk = desk
+    def __init__(self, context: AppContext, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._context = context
         self._clock = clock
-        self._started_at = desk.now()
+        self._started_at = context.now()
         self._body = b""
         self._fresh_until_s = 0.0
         self._computing: asyncio.Task[bytes] | None = None
@@ -60,34 +60,34 @@ class StatusBoard:
             self._computing = asyncio.create_task(self._compute(), name="rluf-status")
         if not self._body:
             return await asyncio.shield(self._computing)
-        wait_s = self._desk.config.status_cache_s
+        wait_s = self._context.config.status_cache_s
         done, _ = await asyncio.wait({self._computing}, timeout=wait_s)
         return self._computing.result() if done else self._body
 
     async def _compute(self) -> bytes:
         started = self._clock()
-        service = service_state(self._desk, self._started_at)
-        body = await asyncio.to_thread(_whole, self._desk, service)
+        service = service_state(self._context, self._started_at)
+        body = await asyncio.to_thread(_whole, self._context, service)
         took_s = self._clock() - started
-        keep_s = max(self._desk.config.status_cache_s, PATIENCE * took_s)
+        keep_s = max(self._context.config.status_cache_s, PATIENCE * took_s)
         self._fresh_until_s = self._clock() + keep_s
         self._body = body
         return body
 
 
-def readiness(desk: Desk) -> tuple[list[str], list[str]]:
+def readiness(context: AppContext) -> tuple[list[str], list[str]]:
     """Give (reasons not to be ready, warnings); both empty when all is well."""
-    reasons = [desk.recorder.problem] if desk.recorder.problem else []
-    problems = desk.engine.problems()
-    if desk.engine.live is None:
+    reasons = [context.recorder.problem] if context.recorder.problem else []
+    problems = context.engine.problems()
+    if context.engine.live is None:
         return [*reasons, *(problems or ["no version is loaded yet"])], []
     return reasons, problems
 
 
-def service_state(desk: Desk, started_at: datetime) -> Json:
+def service_state(context: AppContext, started_at: datetime) -> Json:
     """Give how this process is."""
-    reasons, warnings = readiness(desk)
-    live = desk.engine.live
+    reasons, warnings = readiness(context)
+    live = context.engine.live
     return {
         "is_ready": not reasons,
         "reasons": reasons,
@@ -102,18 +102,18 @@ def service_state(desk: Desk, started_at: datetime) -> Json:
     }
 
 
-def _whole(desk: Desk, service: Json) -> bytes:
+def _whole(context: AppContext, service: Json) -> bytes:
     """In a thread: everything, as JSON. Raises NotReady where the facts cannot be read."""
-    now = desk.now()
-    name = desk.config.model
+    now = context.now()
+    name = context.config.model
     try:
-        record = _record(desk, name)
+        record = _record(context, name)
     except ModelsError as error:
         service = {**service, "is_ready": False, "reasons": [str(error)]}
         record = {"registry_error": str(error)}
-    facts = _read_store(desk, now)
+    facts = _read_store(context, now)
     service = {**service, "warnings": [*_listed(service["warnings"]), *warn_of(facts.naming)]}
-    worker = read_worker_meters(desk.config.worker_metrics_url)
+    worker = read_worker_meters(context.config.worker_metrics_url)
     return msgspec.json.encode(
         {
             "generated_at": now,
@@ -144,15 +144,15 @@ def _listed(found: object) -> list[object]:
     return found
 
 
-def _read_store(desk: Desk, now: datetime) -> StoreFacts:
+def _read_store(context: AppContext, now: datetime) -> StoreFacts:
     try:
-        with connect(desk.root) as connection:
+        with connect(context.root) as connection:
             return read_facts(connection, now)
     except (duckdb.Error, OSError) as fault:
         raise NotReady(
-            f"the facts under {desk.root / 'store'} cannot be read: {fault}",
+            f"the facts under {context.root / 'store'} cannot be read: {fault}",
             code="store_unreadable",
-            retry_after_s=desk.config.retry_after_s,
+            retry_after_s=context.config.retry_after_s,
         ) from fault
 
 
@@ -171,9 +171,9 @@ def _facts(facts: StoreFacts) -> Json:
     }
 
 
-def _record(desk: Desk, name: str) -> Json:
+def _record(context: AppContext, name: str) -> Json:
     """Read the registry: what should be live, what was decided, where it came from."""
-    registry = desk.registry
+    registry = context.registry
     versions = {version.number: version for version in registry.versions(name)}
     moves = registry.history(name)
     arm_sets = registry.arm_history(name)
@@ -183,8 +183,8 @@ def _record(desk: Desk, name: str) -> Json:
     for arm in live:
         number = arm["number"]
         assert isinstance(number, int)
-        arm["problem"] = desk.engine.failure_of(number)
-    shown = verdicts[: desk.config.history_max]
+        arm["problem"] = context.engine.failure_of(number)
+    shown = verdicts[: context.config.history_max]
     return {
         "experiment": arm_sets[-1].experiment if arm_sets else "",
         "revision": arm_sets[-1].revision if arm_sets else 0,
@@ -192,7 +192,7 @@ def _record(desk: Desk, name: str) -> Json:
         "aliases": aliases,
         "versions": [_version(version) for version in versions.values()],
         "verdicts": [_verdict(row) for row in shown],
-        "history": history_rows(moves, arm_sets)[: desk.config.history_max],
+        "history": history_rows(moves, arm_sets)[: context.config.history_max],
         "lineage": [
             _cut(registry.lineage(name, number), LINEAGE_DEPTH)
             for number in sorted({int(str(arm["number"])) for arm in live})

@@ -9,10 +9,10 @@ from typing import Protocol
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.doorway import route_of
+from serving.middleware import route_of
 from serving.prefix import route_path
 from streams.events import Event
-from streams.tracing import Answer
+from streams.tracing import SpanAnswer
 
 UNTRACED = ("/healthz", "/readyz", "/metrics")
 """What supervisors and scrapers ask all day long."""
@@ -23,7 +23,7 @@ class Tracing(Protocol):
 
     def answering(
         self, method: str, scheme: str, traceparent: str
-    ) -> AbstractContextManager[Answer]:
+    ) -> AbstractContextManager[SpanAnswer]:
         """Span the answering of a request, which is done inside; gives what to fill in."""
 
     def sending(self, event: Event) -> AbstractContextManager[list[tuple[str, bytes]]]:

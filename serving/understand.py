@@ -13,11 +13,11 @@ from models.chat import Chat
 from serving.batcher import Ask
 from serving.callers import caller_of, why_not_learned
 from serving.config import ServingConfig
-from serving.desk import Desk
-from serving.doorway import checked, ignored_paths, read_json, require_key
+from serving.context import AppContext
 from serving.errors import BadRequest
 from serving.exchange import Exchange, check_recordable
 from serving.heeded import Reader
+from serving.middleware import checked, ignored_paths, read_json, require_key
 from serving.pseudonyms import ANONYMOUS
 from serving.schemas import AnswerRequest
 from serving.wanted import Wanted
@@ -27,42 +27,42 @@ AskedT = TypeVar("AskedT", bound=AnswerRequest)
 
 
 async def read_exchange(
-    desk: Desk, request: Request, kind: type[AskedT], heeded: Reader, prefix: str
+    context: AppContext, request: Request, kind: type[AskedT], heeded: Reader, prefix: str
 ) -> tuple[AskedT, Exchange]:
     """Read a request of this kind and find who answers it; `prefix` begins the answer's id.
 
     `heeded` names what in it is not honoured. Raises an ApiError saying what is wrong with it.
     """
-    require_key(request, desk.config.api_keys)
-    body = await read_json(request, desk.config)
+    require_key(request, context.config.api_keys)
+    body = await read_json(request, context.config)
     asked = checked(kind, body)
     paths = list(dict.fromkeys(heeded(body, "")))
     unknown = [path for path in paths if path in (asked.model_extra or {})]
     unsupported = [path for path in paths if path not in unknown]
-    warnings = ignored_paths(request, unknown, unsupported, desk.config)
+    warnings = ignored_paths(request, unknown, unsupported, context.config)
     wanted = asked.wanted()
-    _check_size(wanted, desk.config)
-    max_tokens = wanted.max_tokens or desk.config.completion_tokens
-    if max_tokens > desk.config.completion_tokens_max:
-        warnings.append(f"{wanted.tokens_param} cut to {desk.config.completion_tokens_max}")
+    _check_size(wanted, context.config)
+    max_tokens = wanted.max_tokens or context.config.completion_tokens
+    if max_tokens > context.config.completion_tokens_max:
+        warnings.append(f"{wanted.tokens_param} cut to {context.config.completion_tokens_max}")
     response_id = f"{prefix}{new_id()}"
-    caller = caller_of(desk, request, (asked.safety_identifier, asked.user), wanted.metadata)
+    caller = caller_of(context, request, (asked.safety_identifier, asked.user), wanted.metadata)
     metadata, prompt = wanted.metadata, wanted.prompts[0]
     exchange = Exchange(
         wanted=wanted,
         # A request by nobody in particular is a unit of its own: shares hold, nothing is sticky.
-        assignment=await desk.engine.resolve(wanted.model, caller.user_id or response_id),
-        asks=tuple(_ask_of(wanted, prompt, desk.config) for prompt in wanted.prompts),
+        assignment=await context.engine.resolve(wanted.model, caller.user_id or response_id),
+        asks=tuple(_ask_of(wanted, prompt, context.config) for prompt in wanted.prompts),
         response_id=response_id,
         caller=caller,
-        not_learned=why_not_learned(request, metadata, prompt, desk.config),
+        not_learned=why_not_learned(request, metadata, prompt, context.config),
         created=int(time.time()),
         warnings=tuple(warnings),
         feedback_token=""
-        if desk.tokens is None
-        else desk.tokens.give(response_id, caller.user_id or ANONYMOUS, desk.now()),
+        if context.tokens is None
+        else context.tokens.give(response_id, caller.user_id or ANONYMOUS, context.now()),
     )
-    check_recordable(desk, exchange)
+    check_recordable(context, exchange)
     return asked, exchange
 
 

@@ -17,7 +17,7 @@ import msgspec
 
 from streams.config import StreamsConfig
 from streams.errors import BadEvent
-from streams.events import Action, Erasure, Event, GuardVerdict, Message, Reaction, Shown
+from streams.events import Action, Erasure, Event, GuardRuling, Message, Reaction, Shown
 from streams.kafka_binding import STRUCTURED_HEADER, Headers, structured
 from streams.messages import read_message
 from streams.rejections import bad_event_of, seen
@@ -100,7 +100,7 @@ def encode(event: Event) -> bytes:
         "type": TYPE_OF[type(event)],
         "time": event.occurred_at.astimezone(UTC),
     }
-    if isinstance(event, Erasure | GuardVerdict):
+    if isinstance(event, Erasure | GuardRuling):
         envelope |= {"subject": event.user_id, "datacontenttype": "application/json"}
         data = _erasure_data(event) if isinstance(event, Erasure) else _verdict_data(event)
     else:
@@ -138,7 +138,7 @@ def encode_checked(event: Event, config: StreamsConfig) -> bytes:
 def key_of(event: Event) -> bytes:
     """The Kafka key: the response id, so that an exposure and its reactions share a partition; of
     what concerns a user as a whole, the user id."""
-    if isinstance(event, Erasure | GuardVerdict):
+    if isinstance(event, Erasure | GuardRuling):
         return event.user_id.encode()
     return event.response_id.encode()
 
@@ -156,7 +156,7 @@ TYPE_OF: dict[type[Event], str] = {
     Shown: SHOWN_TYPE,
     Reaction: REACTION_TYPE,
     Erasure: ERASURE_TYPE,
-    GuardVerdict: VERDICT_TYPE,
+    GuardRuling: VERDICT_TYPE,
 }
 
 
@@ -189,7 +189,7 @@ def _event_of(wire: Wire, known_at: datetime, config: StreamsConfig) -> Event:
     if isinstance(data, ShownData):
         return _shown_of(event_id, source, data, occurred_at, known_at)
     if isinstance(data, VerdictData):
-        return GuardVerdict(
+        return GuardRuling(
             id=event_id,
             source=source,
             user_id=user_id,
@@ -407,7 +407,7 @@ def _erasure_data(event: Erasure) -> dict[str, object]:
     return {"user_id": event.user_id}
 
 
-def _verdict_data(event: GuardVerdict) -> dict[str, object]:
+def _verdict_data(event: GuardRuling) -> dict[str, object]:
     return {
         "user_id": event.user_id,
         "response_id": event.response_id,

@@ -16,7 +16,7 @@ CUT_BYTES = 65_536
 Headers = list[tuple[str, bytes]]
 
 
-class Producer(Protocol):
+class DeadLetterProducer(Protocol):
     """What we need of Faust's producer."""
 
     def send(
@@ -31,7 +31,9 @@ class Producer(Protocol):
         """Hand a record to the producer; the inner awaitable is its acknowledgement."""
 
 
-async def send_dead_letters(producer: Producer, topic: str, letters: Sequence[DeadLetter]) -> None:
+async def send_dead_letters(
+    producer: DeadLetterProducer, topic: str, letters: Sequence[DeadLetter]
+) -> None:
     """Produce `letters` and wait until the broker has acknowledged each.
 
     Raises Unavailable if it has not; those that it has may then come twice, as a reader can tell by
@@ -47,7 +49,7 @@ async def send_dead_letters(producer: Producer, topic: str, letters: Sequence[De
 
 
 async def _send(
-    producer: Producer, topic: str, letters: Sequence[tuple[DeadLetter, bytes, Headers]]
+    producer: DeadLetterProducer, topic: str, letters: Sequence[tuple[DeadLetter, bytes, Headers]]
 ) -> list[DeadLetter]:
     """Give those that the broker refuses as too large."""
     acks: list[Awaitable[object]] = []

@@ -22,10 +22,10 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from streams.kafka.progress import Partition
+
 logger = logging.getLogger(__name__)
 
-Place: TypeAlias = tuple[str, int]
-"""(topic, partition)."""
 Hashes: TypeAlias = NDArray[np.uint64]
 
 SEGMENTS = 8
@@ -92,7 +92,7 @@ class SeenIds:
         self._window_s = window_s
         self._folder = folder
         self._clock = clock
-        self._segments: dict[Place, list[_Segment]] = {}
+        self._segments: dict[Partition, list[_Segment]] = {}
 
     def __len__(self) -> int:
         return sum(len(segment) for _place, segment in self._all())
@@ -102,7 +102,7 @@ class SeenIds:
         """Memory that the hashes take."""
         return HASH_BYTES * len(self)
 
-    def known(self, place: Place, hashes: Hashes) -> NDArray[np.bool_]:
+    def known(self, place: Partition, hashes: Hashes) -> NDArray[np.bool_]:
         """Which of these hashes are remembered of one partition, in their order."""
         found = np.zeros(hashes.size, dtype=np.bool_)
         runs = [run for segment in self._of(place) for run in segment.runs]
@@ -118,7 +118,7 @@ class SeenIds:
         answer[order] = found
         return answer
 
-    def add(self, place: Place, hashes: Collection[int]) -> None:
+    def add(self, place: Partition, hashes: Collection[int]) -> None:
         """Remember these ids of one partition, in memory and in its file."""
         if not hashes or not self._num_max:
             return
@@ -133,16 +133,16 @@ class SeenIds:
         while len(self) > self._num_max and self._drop_oldest():
             pass
 
-    def forget(self, place: Place) -> None:
+    def forget(self, place: Partition) -> None:
         """Drop one partition from memory; its files stay for whoever takes it over."""
         self._segments.pop(place, None)
 
-    def _all(self) -> Iterator[tuple[Place, _Segment]]:
+    def _all(self) -> Iterator[tuple[Partition, _Segment]]:
         for place, segments in list(self._segments.items()):
             for segment in list(segments):
                 yield place, segment
 
-    def _of(self, place: Place) -> list[_Segment]:
+    def _of(self, place: Partition) -> list[_Segment]:
         """The segments of a partition, oldest first; read from its files when first asked for."""
         segments = self._segments.get(place)
         if segments is None:
@@ -150,7 +150,7 @@ class SeenIds:
             self._drop_old(segments, self._clock())
         return segments
 
-    def _current(self, place: Place, segments: list[_Segment], now_s: float) -> _Segment:
+    def _current(self, place: Partition, segments: list[_Segment], now_s: float) -> _Segment:
         """The segment to add to: a new one where the last is full or its time is over."""
         span_s = self._window_s / SEGMENTS
         num_max = self._num_max / (SEGMENTS * len(self._segments))
@@ -180,11 +180,11 @@ class SeenIds:
         _delete(oldest)
         return True
 
-    def _place(self, place: Place) -> Path:
+    def _place(self, place: Partition) -> Path:
         assert self._folder is not None
         return self._folder / place[0] / str(place[1])
 
-    def _read(self, place: Place) -> list[_Segment]:
+    def _read(self, place: Partition) -> list[_Segment]:
         """What an earlier owner of the partition left; nothing where that cannot be read."""
         if self._folder is None:
             return []

@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 Action: TypeAlias = Literal["add", "remove"]
-Ruling: TypeAlias = Literal["quarantine", "release"]
+GuardAction: TypeAlias = Literal["quarantine", "release"]
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -77,7 +77,7 @@ class Reaction(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     known_at: datetime
 
 
-class GuardVerdict(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class GuardRuling(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The guard, or a person, quarantined reactions of a user, or released them again.
 
     It changes no reaction: views leave quarantined ones out of the fold while it stands.
@@ -88,7 +88,7 @@ class GuardVerdict(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     user_id: str
     response_id: str = ""
     """Only reactions to this response; empty: every reaction of the user from `since` on."""
-    action: Ruling
+    action: GuardAction
     rule: str
     """A key of streams.guard.rules.RULES, or streams.events.PERSON."""
     rule_version: int
@@ -125,10 +125,10 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     known_at: datetime
 
 
-Event: TypeAlias = Shown | Reaction | Erasure | GuardVerdict
+Event: TypeAlias = Shown | Reaction | Erasure | GuardRuling
 
 PERSON = "person"
-"""The rule of a verdict that a person gave: it overrules all others on that user."""
+"""The rule of a ruling that a person gave: it overrules all others on that user."""
 
 
 def new_id() -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from streams.events import Erasure, Event, GuardVerdict, Reaction, Shown
+from streams.events import Erasure, Event, GuardRuling, Reaction, Shown
 from streams.pipeline import Facts
 
 logger = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ TYPES: dict[type[Event], str] = {
     Shown: "shown",
     Reaction: "reaction",
     Erasure: "erasure",
-    GuardVerdict: "verdict",
+    GuardRuling: "verdict",
 }
 """What the label `type` calls each."""
 
@@ -113,7 +113,7 @@ def count_lost(place: tuple[str, int], *, first: int, until: int) -> None:
     )
 
 
-def count_verdicts(verdicts: Sequence[GuardVerdict]) -> None:
+def count_rulings(verdicts: Sequence[GuardRuling]) -> None:
     """Count what the guard quarantined."""
     for verdict in verdicts:
         if verdict.action == "quarantine":

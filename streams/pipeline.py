@@ -16,9 +16,10 @@ import numpy as np
 
 from streams.codec import decode_counting
 from streams.config import StreamsConfig
-from streams.dedup import Place, SeenIds, hash_id
+from streams.dedup import SeenIds, hash_id
 from streams.errors import BadEvent
-from streams.events import DeadLetter, Erasure, Event, GuardVerdict, Reaction, Shown
+from streams.events import DeadLetter, Erasure, Event, GuardRuling, Reaction, Shown
+from streams.kafka.progress import Partition
 from streams.kafka_binding import Headers
 from streams.redaction.redact import redact_shown
 
@@ -49,7 +50,7 @@ class Facts:
     shown: list[Shown] = field(default_factory=list)
     reactions: list[Reaction] = field(default_factory=list)
     erasures: list[Erasure] = field(default_factory=list)
-    verdicts: list[GuardVerdict] = field(default_factory=list)
+    verdicts: list[GuardRuling] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     received: int = 0
     """Records read; equals the lengths of the five lists plus `duplicates`."""
@@ -60,7 +61,7 @@ class Facts:
     """How many of these events happened before one taken earlier from their partition."""
     late: Counter[type[Event]] = field(default_factory=Counter)
     """How many of them the log received more than StreamsConfig.late_s after they happened."""
-    latest: dict[Place, datetime] = field(default_factory=dict)
+    latest: dict[Partition, datetime] = field(default_factory=dict)
     """The latest `occurred_at` taken from each (topic, partition): for `remember`."""
     ids: dict[tuple[str, int], set[int]] = field(default_factory=dict)
     """Hashes of the ids of these facts by (topic, partition): what `remember` takes in."""
@@ -83,7 +84,7 @@ class Pipeline:
             num_max=config.dedup_ids_max, window_s=config.dedup_window_s, folder=config.dedup_dir
         )
         self._late = timedelta(seconds=config.late_s)
-        self._latest: dict[Place, datetime] = {}
+        self._latest: dict[Partition, datetime] = {}
         """The latest `occurred_at` made durable of each partition; a new owner begins anew."""
 
     def run(self, records: Sequence[Record]) -> Facts:
@@ -123,7 +124,7 @@ class Pipeline:
         self._take(facts, place, fresh, newest_ms)
         return facts
 
-    def _take(self, facts: Facts, place: Place, fresh: _Fresh, newest_ms: int) -> None:
+    def _take(self, facts: Facts, place: Partition, fresh: _Fresh, newest_ms: int) -> None:
         """Add the events of one partition that are no duplicates of earlier batches.
 
         `newest_ms` is when the log received the last of them, or later.
@@ -149,7 +150,7 @@ class Pipeline:
                 facts.verdicts.append(event)
 
     def _count_odd(
-        self, facts: Facts, place: Place, events: Sequence[Event], newest_ms: int
+        self, facts: Facts, place: Partition, events: Sequence[Event], newest_ms: int
     ) -> None:
         """Count the events of one partition that are out of order or late."""
         latest = facts.latest.get(place) or self._latest.get(place, EPOCH)

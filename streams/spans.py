@@ -36,7 +36,7 @@ from streams.config import StreamsConfig
 from streams.dedup import hash_id
 from streams.events import Event
 from streams.pipeline import Facts, Record, known_at_of
-from streams.tracing import Answer, TracingConfig
+from streams.tracing import SpanAnswer, TracingConfig
 
 TRACEPARENT = "traceparent"
 SERVICE = "rluf"
@@ -52,7 +52,7 @@ METHODS = {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"
 FLAGS_AT, KEPT_FLAGS = 54, b"13579bdf"
 """Where the last digit of a `traceparent`'s flags is, and which ones say that the trace is kept."""
 
-Place = tuple[str, int, int]
+RecordId = tuple[str, int, int]
 """(topic, partition, offset)."""
 
 
@@ -79,7 +79,7 @@ class Spans:
         self._propagator = TraceContextTextMapPropagator()
 
     @contextmanager
-    def answering(self, method: str, scheme: str, traceparent: str) -> Iterator[Answer]:
+    def answering(self, method: str, scheme: str, traceparent: str) -> Iterator[SpanAnswer]:
         """Span the answering of a request, as part of the trace that `traceparent` names, if it
         names one; what is sent inside is its child. Gives what to fill in until the end."""
         verb = method if method in METHODS else ""
@@ -90,7 +90,7 @@ class Spans:
             attributes={"http.request.method": verb or "_OTHER", "url.scheme": scheme},
         )
         token = attach(set_span_in_context(span, Context()))
-        answer = Answer()
+        answer = SpanAnswer()
         error_type = ""
         try:
             yield answer
@@ -181,14 +181,14 @@ class Spans:
         return None
 
     def _outcomes(
-        self, records: Sequence[Record], facts: Facts, traced: set[Place]
-    ) -> dict[Place, tuple[Event | None, str]]:
+        self, records: Sequence[Record], facts: Facts, traced: set[RecordId]
+    ) -> dict[RecordId, tuple[Event | None, str]]:
         """The event of each traced record, None where it was refused, and what became of it.
 
         A record is decoded at most once more, and one that is not traced only where there were
         duplicates: the first of a batch is the fact, whoever sent it.
         """
-        outcomes: dict[Place, tuple[Event | None, str]] = {
+        outcomes: dict[RecordId, tuple[Event | None, str]] = {
             (each.topic, each.partition, each.offset): (None, "refused")
             for each in facts.dead_letters
         }
@@ -215,7 +215,7 @@ def _fail(span: Span, error_type: str) -> None:
     span.set_status(Status(StatusCode.ERROR))
 
 
-def _place(record: Record) -> Place:
+def _place(record: Record) -> RecordId:
     return record.topic, record.partition, record.offset
 
 

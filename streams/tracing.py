@@ -29,7 +29,7 @@ class TracingConfig:
 
 
 @dataclass(slots=True, kw_only=True)
-class Answer:
+class SpanAnswer:
     """What a request's span is told by whoever answers it, by the time that it ends."""
 
     route: str = ""

@@ -16,12 +16,12 @@ from streams import meters
 from streams.config import StreamsConfig
 from streams.errors import Unavailable
 from streams.kafka import topics
-from streams.kafka.standing import Place, Standing
+from streams.kafka.progress import GroupProgress, Partition
 
 logger = logging.getLogger(__name__)
 
 
-def standings(config: StreamsConfig) -> dict[Place, Standing]:
+def standings(config: StreamsConfig) -> dict[Partition, GroupProgress]:
     """How far the group has come in each partition of the topics of events; also shows the lag.
 
     Raises Unavailable.
@@ -31,15 +31,15 @@ def standings(config: StreamsConfig) -> dict[Place, Standing]:
     return found
 
 
-class Progress:
+class StallDetector:
     """Since when partitions with a lag have not moved."""
 
     def __init__(self) -> None:
-        self._since: dict[Place, tuple[int, float]] = {}
+        self._since: dict[Partition, tuple[int, float]] = {}
 
     def stalled_s(
-        self, standings: Mapping[Place, Standing], mine: AbstractSet[Place], now: float
-    ) -> dict[Place, float]:
+        self, standings: Mapping[Partition, GroupProgress], mine: AbstractSet[Partition], now: float
+    ) -> dict[Partition, float]:
         """For how long, in seconds, each of my lagging partitions has not moved, at `now`.
 
         While none is mine, all are: perhaps the worker fell out of its group unnoticed.
@@ -64,10 +64,10 @@ class Watchdog(threading.Thread):
     def __init__(
         self,
         *,
-        look: Callable[[], Mapping[Place, Standing]],
-        mine: Callable[[], AbstractSet[Place]],
+        look: Callable[[], Mapping[Partition, GroupProgress]],
+        mine: Callable[[], AbstractSet[Partition]],
         is_excused: Callable[[], bool],
-        on_stall: Callable[[Mapping[Place, float]], None],
+        on_stall: Callable[[Mapping[Partition, float]], None],
         limit_s: float,
         interval_s: float,
     ) -> None:
@@ -80,7 +80,7 @@ class Watchdog(threading.Thread):
         self._on_stall = on_stall
         self._limit_s = limit_s
         self._interval_s = interval_s
-        self._progress = Progress()
+        self._progress = StallDetector()
         self._is_stopped = threading.Event()
 
     def run(self) -> None:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from streams.events import Action, Ruling
+from streams.events import Action, GuardAction
 from streams.rules import ALIASES_MAX, EVIDENCE_CHARS_MAX, ID_CHARS_MAX, NAME_CHARS_MAX, TURN_MAX
 
 SHOWN_TYPE = "rluf.response.shown.v1"
@@ -76,7 +76,7 @@ class ReactionData(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class VerdictData(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     user_id: Id
     response_id: Annotated[str, Meta(max_length=ID_CHARS_MAX)] | None = None
-    action: Ruling
+    action: GuardAction
     rule: Annotated[str, Meta(min_length=1, max_length=NAME_CHARS_MAX)]
     rule_version: Turn
     evidence: Annotated[str, Meta(max_length=EVIDENCE_CHARS_MAX)] | None = None

@@ -27,7 +27,7 @@ from streams.agents import make_app
 from streams.config import StreamsConfig
 from streams.dead_letters import send_dead_letters
 from streams.errors import Refused, Unavailable
-from streams.events import GuardVerdict
+from streams.events import GuardRuling
 from streams.kafka.producer import Producer
 from streams.kafka.remade import watch_topics
 from streams.kafka.rights import refusal_of
@@ -44,7 +44,7 @@ GUARD_INTERVAL_S = 10.0
 """Between two looks of the guard; after a slow one it rests GUARD_REST times as long."""
 GUARD_REST = 9.0
 SEND_WAIT_S = 30.0
-"""How long the broker may take to acknowledge verdicts."""
+"""How long the broker may take to acknowledge rulings."""
 REVOKE_WAIT_S = 3.0
 """How long partitions that are taken away wait for their facts: half of the session timeout, after
 which the group would go on without us. What is not durable by then is written by the next owner."""
@@ -78,8 +78,8 @@ class Sink(Protocol):
         """
 
 
-Guard = Callable[[], Sequence[GuardVerdict]]
-"""Looks at the facts and gives the verdicts that changed. Raises Unavailable."""
+Guard = Callable[[], Sequence[GuardRuling]]
+"""Looks at the facts and gives the rulings that changed. Raises Unavailable."""
 
 
 def run_worker(
@@ -293,7 +293,7 @@ class Pusher:
 class Judge:
     """Asks the guard every GUARD_INTERVAL_S, in a thread of its own, and sends what it decided.
 
-    Verdicts travel through the log: they become facts as all others do, and a replay has them.
+    Rulings travel through the log: they become facts as all others do, and a replay has them.
     """
 
     def __init__(self, guard: Guard, config: StreamsConfig) -> None:
@@ -320,7 +320,7 @@ class Judge:
             try:
                 self._decide()
             except Exception:
-                # The outermost loop of this thread. Verdicts are derived: late ones are a pity,
+                # The outermost loop of this thread. Rulings are derived: late ones are a pity,
                 # while ingestion that stops for them would be a fault.
                 meters.GUARD_FAILURES.inc()
                 logger.exception("the guard failed")
@@ -329,15 +329,15 @@ class Judge:
             self._producer.close()
 
     def _decide(self) -> None:
-        verdicts = self._guard()
-        if not verdicts:
+        rulings = self._guard()
+        if not rulings:
             return
         if self._producer is None:
             self._producer = Producer(self._config)
-        sent = [self._producer.send(verdict) for verdict in verdicts]
+        sent = [self._producer.send(ruling) for ruling in rulings]
         for future in sent:
             future.result(SEND_WAIT_S)
-        meters.count_verdicts(verdicts)
+        meters.count_rulings(rulings)
 
 
 def _end_process(stalled_s: Mapping[tuple[str, int], float]) -> None:

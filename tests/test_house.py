@@ -4,6 +4,7 @@ sentences that say where it is broken. Every rule is also given a small house th
 """
 
 import ast
+import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -65,6 +66,19 @@ TOKENISES = ("models/tokens.py", "models/spelling.py")
 TOKENIZER_CALLS = ("apply_chat_template", "batch_decode", "batch_encode_plus", "encode_plus")
 BAD_NAMES = ("utils", "helpers", "helper", "manager", "common", "core", "misc")
 LINES_MAX = 500
+METAPHORS = {"clerk", "desk", "doorway", "room"}
+"""Words that once stood where the field has a term: a handler, a context, a middleware."""
+TWICE = {
+    "Unavailable",  # Of the log, and of the registry below it: neither room imports the other.
+    "Turn",  # Of a conversation on the wire, and in the API's document: both are published names.
+    "Asked",
+    "Draw",
+    "Progress",
+    "Run",
+    "Scorer",
+    "Step",
+}
+"""Names of classes that two files of the house define; no other name may join them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,6 +226,36 @@ def files_are_short(root: Path) -> Iterator[str]:
             yield f"{path.relative_to(root)} has {num_lines} lines, allowed are {LINES_MAX}"
 
 
+def classes_of(source: Source) -> Iterator[ast.ClassDef]:
+    """The public classes of a file."""
+    for node in source.tree.body:
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            yield node
+
+
+def a_name_means_one_class(root: Path) -> Iterator[str]:
+    seen: dict[str, str] = {}
+    for source in sources(root):
+        for node in classes_of(source) if source.room in HOUSE else ():
+            first = seen.setdefault(node.name, source.path)
+            if first != source.path and node.name not in TWICE:
+                yield f"{source.path}:{node.lineno}: {node.name} is a class of {first} already"
+
+
+def words_of(name: str) -> set[str]:
+    """The words of an identifier, in lower case."""
+    return {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)}
+
+
+def names_are_the_fields_terms(root: Path) -> Iterator[str]:
+    for source in sources(root):
+        named = [(source.module.rpartition(".")[2], 1)]
+        named += [(node.name, node.lineno) for node in classes_of(source)]
+        for name, line in named if source.room in HOUSE else ():
+            for word in sorted(words_of(name) & METAPHORS):
+                yield f"{source.path}:{line}: {name} says {word}, which is a metaphor"
+
+
 def faults_are_caught_narrowly(root: Path) -> Iterator[str]:
     for source in sources(root):
         if source.is_in(OUTERMOST):
@@ -333,6 +377,11 @@ BROKEN: dict[Rule, dict[str, str]] = {
     nothing_works_at_import: {"streams/a.py": "import logging\nlogging.basicConfig()\n"},
     texts_are_tokenised_in_one_place: {"training/a.py": "def f(x):\n    x.tokenizer('hello')\n"},
     files_are_named_for_what_they_hold: {"streams/utils.py": ""},
+    a_name_means_one_class: {
+        "streams/a.py": "class Row:\n    pass\n",
+        "features/a.py": "class Row:\n    pass\n",
+    },
+    names_are_the_fields_terms: {"serving/a.py": "class FrontDesk:\n    pass\n"},
     nothing_is_left_undone: {"streams/a.py": "def f():\n    raise NotImplementedError\n"},
     help_does_not_wait_for_engines: {
         "rluf/cli.py": "from rluf.b import c\n",

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from models.calibration import (
     ISOTONIC_POSITIVES_MIN,
     Calibration,
-    Kind,
+    CalibrationMethod,
     fit_isotonic,
     fit_platt,
 )
@@ -98,7 +98,7 @@ def fit_calibration(
     kind: str, logits: npt.NDArray[np.float64], examples: Examples, kappa: float
 ) -> Calibration:
     """Calibrate raw logits on rows at natural prevalence; `kappa` is only noted beside it."""
-    chosen: Kind | str = kind
+    chosen: CalibrationMethod | str = kind
     if kind == "auto":
         enough = examples.num_positives() >= ISOTONIC_POSITIVES_MIN
         chosen = "isotonic" if enough else "platt"

@@ -9,7 +9,7 @@ from typing import Protocol, TypeAlias
 import duckdb
 import pyarrow as pa
 
-from features.tables import Kind
+from features.tables import FactKind
 from streams.pipeline import Facts
 
 Mark: TypeAlias = str
@@ -41,14 +41,14 @@ class OfflineStore(Protocol):
         """
 
     def scan(
-        self, connection: duckdb.DuckDBPyConnection, kind: Kind, *, as_of: datetime | None
+        self, connection: duckdb.DuckDBPyConnection, kind: FactKind, *, as_of: datetime | None
     ) -> duckdb.DuckDBPyRelation:
         """All facts of a kind, with the columns of SCHEMAS[kind].
 
         With `as_of`, facts known later may be left out (to read less) or not.
         """
 
-    def news(self, mark: Mark) -> tuple[Mapping[Kind, pa.Table], Mark]:
+    def news(self, mark: Mark) -> tuple[Mapping[FactKind, pa.Table], Mark]:
         """Who is concerned by facts appended since `mark`, and the mark for the next time.
 
         Gives the user_id of shown, reactions, erasures and verdicts, not every fact's but every

@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 from features.aliases import forgotten_sql, make_resolved
 from features.config import FeaturesConfig
 from features.offline.base import Compaction, Mark
-from features.tables import SCHEMAS, SQL_TYPES, Fact, Kind, empty_sql, to_table
+from features.tables import SCHEMAS, SQL_TYPES, Fact, FactKind, empty_sql, to_table
 from files.durable import (
     ERASE_PARTIAL_AGE_S,
     PARTIAL_AGE_S,
@@ -60,7 +60,7 @@ MARK_MARGIN_S = 60.0
 CODEC = "zstd"
 Owners: TypeAlias = Mapping[tuple[str, str], str]
 """The user of an exposure, by the response and the user that a reaction names instead."""
-_OF_USERS: tuple[Kind, ...] = ("shown", "reactions", "verdicts")
+_OF_USERS: tuple[FactKind, ...] = ("shown", "reactions", "verdicts")
 BARE_ID_CHARS_MIN = 8
 """A shorter id is looked for in bytes only in quotes: "u1" stands in many a word."""
 
@@ -93,7 +93,7 @@ class ParquetStore:
 
     def append(self, facts: Facts) -> None:
         """Write one file per kind and day; all are synced before any can be seen."""
-        batches: dict[Kind, Sequence[Fact]] = {
+        batches: dict[FactKind, Sequence[Fact]] = {
             "shown": facts.shown,
             "reactions": facts.reactions,
             "erasures": facts.erasures,
@@ -112,7 +112,7 @@ class ParquetStore:
             raise Unavailable(_explain(fault, self._root)) from fault
 
     def scan(
-        self, connection: duckdb.DuckDBPyConnection, kind: Kind, *, as_of: datetime | None
+        self, connection: duckdb.DuckDBPyConnection, kind: FactKind, *, as_of: datetime | None
     ) -> duckdb.DuckDBPyRelation:
         """Read the files that are there now; later ones are not seen by this relation."""
         last = None if as_of is None else f"date={as_of.astimezone(UTC).date().isoformat()}"
@@ -129,14 +129,14 @@ class ParquetStore:
         nulls = [f'NULL::{SQL_TYPES[field.type]} AS "{field.name}"' for field in missing]
         return found.project(", ".join(["*", *nulls])) if nulls else found
 
-    def news(self, mark: Mark) -> tuple[Mapping[Kind, pa.Table], Mark]:
+    def news(self, mark: Mark) -> tuple[Mapping[FactKind, pa.Table], Mark]:
         """Read the files that appeared since, by their times and, for recent ones, their names."""
         seen = json.loads(mark or '{"until_ns": 0, "names": []}')
         until_ns, done = int(seen["until_ns"]), frozenset(seen["names"])
         next_until_ns = int((self._clock() - MARK_MARGIN_S) * 1e9)
-        news: dict[Kind, pa.Table] = {}
+        news: dict[FactKind, pa.Table] = {}
         recent: list[str] = []
-        kinds: tuple[Kind, ...] = ("shown", "reactions", "erasures", "verdicts")
+        kinds: tuple[FactKind, ...] = ("shown", "reactions", "erasures", "verdicts")
         for kind in kinds:
             tables = []
             for folder in self._folders(kind):
@@ -205,7 +205,7 @@ class ParquetStore:
             ).fetchall()
         return dict(until), {(response, user): owner for response, user, owner in owners}
 
-    def _keep(self, kind: Kind, is_kept: Callable[[pa.Table], pa.Array]) -> int:
+    def _keep(self, kind: FactKind, is_kept: Callable[[pa.Table], pa.Array]) -> int:
         """Write those files anew that hold other rows too; gives how many rows they lost."""
         num_removed = 0
         for path in self._visible(kind):
@@ -220,14 +220,14 @@ class ParquetStore:
         """The folder of the store."""
         return (self._root,)
 
-    def _folders(self, kind: Kind) -> list[_Folder]:
+    def _folders(self, kind: FactKind) -> list[_Folder]:
         try:
             days = sorted(entry.path for entry in os.scandir(self._root / kind) if entry.is_dir())
         except FileNotFoundError:
             return []
         return [_look(Path(day)) for day in days]
 
-    def _visible(self, kind: Kind) -> list[Path]:
+    def _visible(self, kind: FactKind) -> list[Path]:
         return [f.path / name for f in self._folders(kind) for name in f.visible]
 
     def _replace(

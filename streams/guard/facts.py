@@ -25,9 +25,9 @@ class Taps:
     user: Longs
     response: Longs
     signal: Longs
-    """Position in Facts.signals."""
+    """Position in GuardFacts.signals."""
     network: Longs
-    """Position in Facts.networks; -1: unknown."""
+    """Position in GuardFacts.networks; -1: unknown."""
     at: Longs
     """occurred_at in microseconds since 1970."""
     exposure: Longs
@@ -58,7 +58,7 @@ class Exposures:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class GuardFacts:
     """All that the rules look at."""
 
     users: pa.Array
@@ -72,7 +72,7 @@ class Facts:
     exposures: Exposures
 
 
-def facts_of(reactions: pa.Table, shown: pa.Table, signals: tuple[str, ...]) -> Facts:
+def facts_of(reactions: pa.Table, shown: pa.Table, signals: tuple[str, ...]) -> GuardFacts:
     """Number the facts; rows without a user or of other signals than `signals` are left out."""
     reactions = _strings(reactions, ("response_id", "user_id", "signal", "action", "network"))
     is_add = pc.and_(
@@ -102,7 +102,7 @@ def facts_of(reactions: pa.Table, shown: pa.Table, signals: tuple[str, ...]) -> 
     by_pair = np.lexsort((taps.at, taps.signal, taps.response, taps.user))
     pairs = taps.where(by_pair)
     first = np.sort(by_pair[_is_new(pairs.user, pairs.response, pairs.signal)])
-    return Facts(
+    return GuardFacts(
         users=users,
         responses=responses,
         signals=signals,

@@ -1,8 +1,8 @@
 """Find reactions that are no honest opinion: rules over the set of facts, and what they mean.
 
-To add a rule, write a function of (Facts, GuardConfig) and add a row to RULES. A rule without its
-inputs (no exposures, no networks) finds nothing. Thresholds are data: the section [guard] of a
-recipe. docs/guard.md says how to read and reverse a verdict.
+To add a rule, write a function of (GuardFacts, GuardConfig) and add a row to RULES. A rule without
+its inputs (no exposures, no networks) finds nothing. Thresholds are data: the section [guard] of a
+recipe. docs/guard.md says how to read and reverse a ruling.
 """
 
 import hashlib
@@ -17,12 +17,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from streams.events import GuardVerdict, Ruling
+from streams.events import GuardAction, GuardRuling
 from streams.guard.facts import (
     US_PER_DAY,
     US_PER_HOUR,
     US_PER_S,
-    Facts,
+    GuardFacts,
     Longs,
     Taps,
     facts_of,
@@ -132,7 +132,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """What a rule found, in the numbers of Facts; `response` -1 stands for all."""
+    """What a rule found, in the numbers of GuardFacts; `response` -1 stands for all."""
 
     user: int
     response: int
@@ -147,10 +147,10 @@ class Rule:
     name: str
     version: int
     means: str
-    find: Callable[[Facts, GuardConfig], Iterable[Hit]]
+    find: Callable[[GuardFacts, GuardConfig], Iterable[Hit]]
 
 
-def user_cap(facts: Facts, config: GuardConfig) -> Iterable[Hit]:
+def user_cap(facts: GuardFacts, config: GuardConfig) -> Iterable[Hit]:
     """Praise beyond the cap of one user, signal and UTC day: only the excess."""
     taps = facts.firsts
     day = taps.at // US_PER_DAY
@@ -162,7 +162,7 @@ def user_cap(facts: Facts, config: GuardConfig) -> Iterable[Hit]:
         yield _of_tap(taps, row, {"rank": int(rank[row]) + 1, "allowed": config.user_cap})
 
 
-def network_cap(facts: Facts, config: GuardConfig) -> Iterable[Hit]:
+def network_cap(facts: GuardFacts, config: GuardConfig) -> Iterable[Hit]:
     """Praise beyond the cap of one network and UTC day: only the excess."""
     taps = facts.firsts.where(facts.firsts.network >= 0)
     day = taps.at // US_PER_DAY
@@ -174,7 +174,7 @@ def network_cap(facts: Facts, config: GuardConfig) -> Iterable[Hit]:
         yield _of_tap(taps, row, {"rank": int(rank[row]) + 1, "allowed": config.network_cap})
 
 
-def always(facts: Facts, config: GuardConfig) -> Iterable[Hit]:
+def always(facts: GuardFacts, config: GuardConfig) -> Iterable[Hit]:
     """Users who praise nearly all they are shown, which is rare here."""
     num = len(facts.users)
     shown = np.bincount(facts.exposures.user, minlength=num)
@@ -203,7 +203,7 @@ def always(facts: Facts, config: GuardConfig) -> Iterable[Hit]:
                 yield Hit(user, -1, int(since[user]), seen)
 
 
-def burst(facts: Facts, config: GuardConfig) -> Iterable[Hit]:
+def burst(facts: GuardFacts, config: GuardConfig) -> Iterable[Hit]:
     """Users who praised more responses within seconds than a hand can."""
     taps = facts.firsts
     order = np.lexsort((taps.response, taps.at, taps.user))
@@ -228,7 +228,7 @@ def burst(facts: Facts, config: GuardConfig) -> Iterable[Hit]:
             yield Hit(int(user[row]), -1, int(at[row]), numbers | limits)
 
 
-def together(facts: Facts, config: GuardConfig) -> Iterable[Hit]:
+def together(facts: GuardFacts, config: GuardConfig) -> Iterable[Hit]:
     """Accounts that praise the same things at the same moments, again and again."""
     by_response, by_prompt = facts.firsts, facts.firsts.where(facts.firsts.exposure >= 0)
     prompts = facts.exposures.prompt
@@ -268,7 +268,7 @@ def together(facts: Facts, config: GuardConfig) -> Iterable[Hit]:
                 yield Hit(user, -1, int(since[user]), numbers | {"praise": int(activity[user])})
 
 
-def fresh(facts: Facts, config: GuardConfig) -> Iterable[Hit]:
+def fresh(facts: GuardFacts, config: GuardConfig) -> Iterable[Hit]:
     """A wave of new accounts that begin with praise, far above what is usual for an hour."""
     shown, taps = facts.exposures, facts.firsts
     if not len(shown.user) or not len(taps.user):
@@ -303,7 +303,7 @@ def fresh(facts: Facts, config: GuardConfig) -> Iterable[Hit]:
             yield Hit(user, -1, int(first_praise[user]), numbers)
 
 
-def dictated(facts: Facts, config: GuardConfig) -> Iterable[Hit]:
+def dictated(facts: GuardFacts, config: GuardConfig) -> Iterable[Hit]:
     """Praise of a response whose words the user gave, or ordered, in the prompt."""
     taps = facts.firsts.where(facts.firsts.exposure >= 0)
     shown = facts.exposures
@@ -334,7 +334,7 @@ def dictated(facts: Facts, config: GuardConfig) -> Iterable[Hit]:
         yield _of_tap(taps, row, seen)
 
 
-def self_praise(facts: Facts, config: GuardConfig) -> Iterable[Hit]:
+def self_praise(facts: GuardFacts, config: GuardConfig) -> Iterable[Hit]:
     """Praise by the house's own accounts or by a policy, or that the response asked for."""
     shown, taps = facts.exposures, facts.firsts
     policies = {name.partition("@")[0] for name in pc.unique(shown.policy).to_pylist()}
@@ -394,38 +394,38 @@ def changes(
     *,
     decided_at: datetime,
     window_start: datetime,
-) -> list[GuardVerdict]:
-    """The verdicts that turn what stands into what is found.
+) -> list[GuardRuling]:
+    """The rulings that turn what stands into what is found.
 
     What is found and does not stand, or stands from a later time on, is quarantined; what stands,
     began in the window that was judged and is no longer found is released.
     """
     found = {(each.rule, each.user_id, each.response_id): each for each in findings}
-    verdicts = []
+    rulings = []
     for key in sorted(found):
         finding = found[key]
         if key not in standing or finding.since < standing[key]:
             numbers = json.dumps(dict(finding.evidence), sort_keys=True)
-            verdicts.append(
-                _verdict(key, "quarantine", finding.version, numbers, finding.since, decided_at)
+            rulings.append(
+                _ruling(key, "quarantine", finding.version, numbers, finding.since, decided_at)
             )
     for key in sorted(set(standing) - set(found)):
         if standing[key] >= window_start:
             version = RULES[key[0]].version if key[0] in RULES else 0
-            verdicts.append(_verdict(key, "release", version, "{}", standing[key], decided_at))
-    return verdicts
+            rulings.append(_ruling(key, "release", version, "{}", standing[key], decided_at))
+    return rulings
 
 
-def _verdict(
+def _ruling(
     key: tuple[str, str, str],
-    action: Ruling,
+    action: GuardAction,
     version: int,
     evidence: str,
     since: datetime,
     decided_at: datetime,
-) -> GuardVerdict:
+) -> GuardRuling:
     parts = (*key, action, str(version), since.isoformat(), decided_at.isoformat())
-    return GuardVerdict(
+    return GuardRuling(
         id=hashlib.sha256("\0".join(parts).encode()).hexdigest(),
         source=SOURCE,
         user_id=key[1],
@@ -444,7 +444,7 @@ def _of_tap(taps: Taps, row: int, evidence: Mapping[str, str | int | float]) -> 
     return Hit(int(taps.user[row]), int(taps.response[row]), int(taps.at[row]), evidence)
 
 
-def _first_praise(facts: Facts) -> Longs:
+def _first_praise(facts: GuardFacts) -> Longs:
     """When each user first praised, in microseconds; -1: never."""
     first = np.full(len(facts.users), -1, np.int64)
     first[facts.firsts.user[::-1]] = facts.firsts.at[::-1]  # Sorted by time: the first wins.

@@ -59,7 +59,7 @@ of a process with threads (preexec_fn) can deadlock."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class BrokerState:
     """Where a broker listens, and which process it is: the content of broker.json."""
 
     port: Annotated[int, msgspec.Meta(ge=1, le=65_535)]
@@ -73,7 +73,7 @@ class Broker:
     """A running broker that we own. Make one with `Broker.start`."""
 
     def __init__(
-        self, home: Path, place: Place, process: subprocess.Popen[bytes], lock: IO[str]
+        self, home: Path, place: BrokerState, process: subprocess.Popen[bytes], lock: IO[str]
     ) -> None:
         self._home = home
         self._place = place
@@ -246,7 +246,7 @@ def _spawn(command: Sequence[str], home: Path) -> subprocess.Popen[bytes]:
     return outcome
 
 
-def running(home: Path) -> Place | None:
+def running(home: Path) -> BrokerState | None:
     """The broker that runs on this home, whoever started it; None where none does."""
     place = _recall(home)
     if place is None:
@@ -259,12 +259,12 @@ def running(home: Path) -> Place | None:
         return None
 
 
-def _recall(home: Path) -> Place | None:
+def _recall(home: Path) -> BrokerState | None:
     """What broker.json says; None where there is none, or it is damaged: it is made anew then."""
     path = home / "broker.json"
     try:
         # Fields of a later version are left out: the process that it names is to be found.
-        place = msgspec.json.decode(path.read_bytes(), type=Place)
+        place = msgspec.json.decode(path.read_bytes(), type=BrokerState)
     except FileNotFoundError:
         return None
     except (OSError, msgspec.DecodeError) as fault:
@@ -342,10 +342,10 @@ def _free_port() -> int:
 
 def _remember(
     home: Path, port: int, controller_port: int, process: subprocess.Popen[bytes]
-) -> Place:
+) -> BrokerState:
     """Write broker.json, whole or not at all."""
     started_at = psutil.Process(process.pid).create_time()
-    place = Place(
+    place = BrokerState(
         port=port, controller_port=controller_port, pid=process.pid, started_at=started_at
     )
     write_durably(home / "broker.json", msgspec.json.encode(place))

@@ -13,11 +13,11 @@ from kafka.errors import GroupAuthorizationFailedError, TopicAuthorizationFailed
 from streams.config import StreamsConfig
 from streams.errors import Refused
 
-Told = Sequence[str] | None
+Granted = Sequence[str] | None
 """Names of what we may do, as Kafka writes them; nothing: the broker does not say."""
 
 
-def is_granted(told: Told, right: str) -> bool:
+def is_granted(told: Granted, right: str) -> bool:
     """Whether a right is among these, as far as the broker tells."""
     return not told or right.upper() in told
 
@@ -70,7 +70,7 @@ REFUSALS = {
 def refusal_of(error: BaseException, config: StreamsConfig) -> Refused | None:
     """What a fault of Kafka's says of our rights; None where it is another one.
 
-    Told apart by the names in its text: kafka-python wraps some in errors of no kind.
+    Granted apart by the names in its text: kafka-python wraps some in errors of no kind.
     """
     told = repr(error)
     what = next((what for name, what in REFUSALS.items() if name in told), None)

@@ -25,10 +25,10 @@ from kafka.protocol.consumer import IsolationLevel, OffsetSpec
 
 from streams.config import RECORD_BYTES_MAX, StreamsConfig
 from streams.errors import Unavailable
+from streams.kafka.progress import Extent, GroupProgress, Partition
 from streams.kafka.reach import require_reachable
 from streams.kafka.rights import lacks, refusal_of, require_group, require_rights
 from streams.kafka.security import client_settings
-from streams.kafka.standing import Extent, Place, Standing
 
 T = TypeVar("T")
 
@@ -42,7 +42,7 @@ COORDINATOR_WAIT_S = 30.0
 COORDINATOR_PAUSE_S = 0.1
 NOT_YET = (CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError)
 
-Offsets = dict[Place, int]
+Offsets = dict[Partition, int]
 """(topic, partition) to an offset or a number of records."""
 
 STAMP = "topic-id="
@@ -107,7 +107,7 @@ def ensure_topics(config: StreamsConfig) -> list[str]:
         return [t["name"] for t in answer["topics"] if t["error_code"] == 0]
 
 
-def extents(config: StreamsConfig, topics: Sequence[str] | None = None) -> dict[Place, Extent]:
+def extents(config: StreamsConfig, topics: Sequence[str] | None = None) -> dict[Partition, Extent]:
     """What the log holds of each partition of `topics` (default: those of events) that exist.
 
     Raises Unavailable.
@@ -126,7 +126,7 @@ def topic_ids(config: StreamsConfig) -> dict[str, str]:
         return _ids(_described(admin, config, config.event_topics))
 
 
-def standings(config: StreamsConfig) -> dict[Place, Standing]:
+def standings(config: StreamsConfig) -> dict[Partition, GroupProgress]:
     """How far the workers are in each partition of the topics of events that exist.
 
     Nothing counts as committed where a topic was deleted and made again since. Raises Unavailable.
@@ -136,7 +136,7 @@ def standings(config: StreamsConfig) -> dict[Place, Standing]:
         committed = _committed(admin, config.group, _ids(topics))
         found = _extents(admin, topics)  # Later: no commit of before lies beyond its end.
     return {
-        place: Standing(committed=committed.get(place, 0), extent=extent)
+        place: GroupProgress(committed=committed.get(place, 0), extent=extent)
         for place, extent in found.items()
     }
 
@@ -182,7 +182,7 @@ def _ids(topics: Iterable[_Topic]) -> dict[str, str]:
     return {topic["name"]: topic["topic_id"] for topic in topics if topic["topic_id"] is not None}
 
 
-def _extents(admin: KafkaAdminClient, topics: Iterable[_Topic]) -> dict[Place, Extent]:
+def _extents(admin: KafkaAdminClient, topics: Iterable[_Topic]) -> dict[Partition, Extent]:
     places = [
         TopicPartition(topic["name"], partition["partition_index"])
         for topic in topics

@@ -14,10 +14,10 @@ from streams.events import (
     DeadLetter,
     Erasure,
     Event,
-    GuardVerdict,
+    GuardAction,
+    GuardRuling,
     Message,
     Reaction,
-    Ruling,
     Shown,
 )
 from streams.pipeline import Facts
@@ -87,16 +87,16 @@ def erasure(user_id: str, seconds: float) -> Erasure:
 
 def verdict(
     user_id: str = "u",
-    action: Ruling = "quarantine",
+    action: GuardAction = "quarantine",
     seconds: float = 0,
     *,
     response_id: str = "",
     rule: str = "burst",
     since: float = 0,
     **fields: object,
-) -> GuardVerdict:
+) -> GuardRuling:
     """What the guard decided."""
-    base = GuardVerdict(
+    base = GuardRuling(
         id=f"{action}-{rule}-{user_id}-{response_id}-{seconds}",
         source="/guard",
         user_id=user_id,
@@ -137,7 +137,7 @@ def facts_of(events: Iterable[Event | DeadLetter]) -> Facts:
             facts.reactions.append(event)
         elif isinstance(event, Erasure):
             facts.erasures.append(event)
-        elif isinstance(event, GuardVerdict):
+        elif isinstance(event, GuardRuling):
             facts.verdicts.append(event)
         else:
             facts.dead_letters.append(event)

@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 
 from models.migrate import migrate
 from models.registry import Registry
-from serving.app import Room, create_app
+from serving.app import ApiDependencies, create_app
 from serving.config import ServingConfig
 from serving.engine import Engine
 from serving.meters import Meters
@@ -39,9 +39,9 @@ class Place:
     clock: FakeClock
     meters: Meters
 
-    def room(self, config: ServingConfig = FAST, **overrides: Any) -> Room:
+    def room(self, config: ServingConfig = FAST, **overrides: Any) -> ApiDependencies:
         engine = Engine(registry=self.registry, load=self.loader, config=config, meters=self.meters)
-        room = Room(
+        room = ApiDependencies(
             config=config,
             streams=StreamsConfig(),
             root=self.root,
@@ -112,7 +112,7 @@ def start(live: Place) -> Iterator[StartApi]:
     """Start an API over `live`, with dials changed by keyword."""
     with ExitStack() as stack:
 
-        def start_api(room: Room | None = None, **dials: Any) -> TestClient:
+        def start_api(room: ApiDependencies | None = None, **dials: Any) -> TestClient:
             made = room or live.room(replace(FAST, **dials))
             client = TestClient(
                 create_app(made), base_url="http://localhost:8000", raise_server_exceptions=False

@@ -5,13 +5,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from serving.app import Room
+from serving.app import ApiDependencies
 from serving.server import make_server
 from tests.waiting import WAIT_S, wait_for
 
 
 @contextmanager
-def running(room: Room) -> Iterator[str]:
+def running(room: ApiDependencies) -> Iterator[str]:
     """Serve the room; gives its base URL."""
     server = make_server(room)
     with socket.socket() as listener:

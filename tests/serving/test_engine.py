@@ -15,7 +15,7 @@ from models.errors import Unavailable
 from models.policy import Piece, Reply
 from serving.batcher import Ask, Opened
 from serving.engine import Engine
-from serving.errors import ApiError, Busy, ContextTooLong, NotFound, NotReady
+from serving.errors import ApiError, Busy, ContextTooLong, NoSuchResource, NotReady
 from tests.serving.conftest import FAST, Place
 from tests.serving.fakes import FakeVoice, register, set_arms
 from tests.waiting import until
@@ -198,7 +198,7 @@ def test_a_named_version_that_is_broken_is_503_and_tried_anew(live: Place):
             await engine.resolve("chat@v3", "u")
         live.loader.broken.clear()
         assert (await engine.resolve("chat@v3", "u")).version.number == 3
-        with pytest.raises(NotFound, match="there are"):
+        with pytest.raises(NoSuchResource, match="there are"):
             await engine.resolve("chat@v4", "u")
 
     with_engine(live, scene)

@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from models.figures import Rollback
 from models.live import promote, rollback
 from models.registry import Registry
-from models.standing import Rollback
 from serving import registry_meters
 from serving.meters import NUM_SWAPS_MAX, Meters
 from serving.registry_meters import REST, REST_S, RegistryMeters

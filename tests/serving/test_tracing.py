@@ -20,10 +20,10 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 from starlette.testclient import TestClient
 
-from serving.app import Room, create_app
-from serving.doorway import Doorway
+from serving.app import ApiDependencies, create_app
 from serving.head import HeadAsGet
-from serving.origins import Gate
+from serving.middleware import RequestMiddleware
+from serving.origins import OriginMiddleware
 from serving.prefix import UnderPrefix
 from serving.tracing import TraceRequests
 from streams.codec import encode, topic_of
@@ -293,15 +293,15 @@ def test_without_tracing_no_header_is_sent(start: StartApi, live: Place):
 
 
 def test_without_tracing_nothing_of_it_is_in_a_requests_way(live: Place):
-    def passed(room: Room) -> list[object]:
+    def passed(room: ApiDependencies) -> list[object]:
         return [each.cls for each in create_app(room).user_middleware]
 
     processor = SimpleSpanProcessor(InMemorySpanExporter())
     tracing = Spans(TracingConfig(), CONFIG, process="api", processor=processor)
-    assert passed(live.room()) == [UnderPrefix, Doorway, Gate, HeadAsGet]
+    assert passed(live.room()) == [UnderPrefix, RequestMiddleware, OriginMiddleware, HeadAsGet]
     assert passed(live.room(tracing=tracing)) == [
         *(UnderPrefix, TraceRequests),
-        *(Doorway, Gate, HeadAsGet),
+        *(RequestMiddleware, OriginMiddleware, HeadAsGet),
     ]
 
 

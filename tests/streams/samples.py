@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from streams.events import Erasure, GuardVerdict, Message, Reaction, Shown
+from streams.events import Erasure, GuardRuling, Message, Reaction, Shown
 from streams.pipeline import Record
 
 KNOWN_AT = datetime(2025, 11, 24, 12, 0, tzinfo=UTC)
@@ -64,7 +64,7 @@ def erasure(**changes: Any) -> Erasure:
     return Erasure(**(fields | changes))
 
 
-def verdict(**changes: Any) -> GuardVerdict:
+def verdict(**changes: Any) -> GuardRuling:
     """A person's ruling on one reaction."""
     fields: dict[str, Any] = {
         "id": "v-1",
@@ -79,7 +79,7 @@ def verdict(**changes: Any) -> GuardVerdict:
         "occurred_at": OCCURRED_AT,
         "known_at": KNOWN_AT,
     }
-    return GuardVerdict(**(fields | changes))
+    return GuardRuling(**(fields | changes))
 
 
 def envelope(**changes: Any) -> dict[str, Any]:

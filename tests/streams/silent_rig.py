@@ -29,7 +29,7 @@ from features.store import FactStore
 from streams.agents import make_app
 from streams.config import StreamsConfig
 from streams.errors import Unavailable
-from streams.kafka.standing import Place, Standing
+from streams.kafka.progress import GroupProgress, Partition
 from streams.transport import ChunkConsumer, ChunkThread
 from streams.worker import Sink, run_worker
 from tests.streams.worker_rig import FileSink, RunningWorker, launch
@@ -189,7 +189,7 @@ def _look_only_where_allowed(forbidden: Path) -> None:
     """Have the watchdog find the broker away while this file exists."""
     look = worker_module.standings
 
-    def standings(config: StreamsConfig) -> dict[Place, Standing]:
+    def standings(config: StreamsConfig) -> dict[Partition, GroupProgress]:
         if forbidden.exists():
             raise Unavailable("the test does not let it look")
         return look(config)

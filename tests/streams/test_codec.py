@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from streams.codec import decode, decode_counting, encode, key_of, topic_of
 from streams.config import StreamsConfig
 from streams.errors import REASONS, BadEvent
-from streams.events import Erasure, GuardVerdict, Message, Reaction, Shown
+from streams.events import Erasure, GuardRuling, Message, Reaction, Shown
 from streams.kafka_binding import STRUCTURED
 from streams.signals import SIGNALS
 from streams.wire import DATA_TYPES
@@ -253,7 +253,7 @@ def test_a_leap_second_is_the_first_second_after_it_in_every_time_of_an_event():
     told = msgspec.json.decode(encode(verdict()))
     told["time"], told["data"]["since"] = "2016-12-31T23:59:60Z", "2015-07-01T01:59:60+02:00"
     event = decode(msgspec.json.encode(told), known_at=KNOWN_AT)
-    assert isinstance(event, GuardVerdict)
+    assert isinstance(event, GuardRuling)
     assert event.occurred_at == datetime(2017, 1, 1, tzinfo=UTC)
     assert event.since == datetime(2015, 7, 1, tzinfo=UTC)
 

@@ -15,7 +15,7 @@ from kafka import KafkaAdminClient, KafkaProducer
 from kafka.admin import NewTopic
 
 from streams.errors import CannotStart
-from streams.kafka.broker import Broker, Place, running
+from streams.kafka.broker import Broker, BrokerState, running
 from streams.kafka.identity import is_formatted, keep_identity
 from streams.kafka.jars import Jar, ensure_jars
 from tests.conftest import CACHE
@@ -96,8 +96,10 @@ def test_more_fields_are_fine_and_a_later_version_is_named(home):
     assert "version=2" in place.read_text()
 
 
-def place_of(process: psutil.Process) -> Place:
-    return Place(port=9092, controller_port=9093, pid=process.pid, started_at=process.create_time())
+def place_of(process: psutil.Process) -> BrokerState:
+    return BrokerState(
+        port=9092, controller_port=9093, pid=process.pid, started_at=process.create_time()
+    )
 
 
 @pytest.fixture

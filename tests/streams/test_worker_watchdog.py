@@ -6,7 +6,7 @@ Method: the watchdog looks when we tell it to, at a broker that we make up, by a
 from collections.abc import Mapping, Set
 
 from streams.errors import Unavailable
-from streams.kafka.standing import Extent, Place, Standing
+from streams.kafka.progress import Extent, GroupProgress, Partition
 from streams.watchdog import Watchdog
 
 SHOWN, REACTIONS = ("rluf.shown.v1", 0), ("rluf.reactions.v1", 3)
@@ -15,9 +15,9 @@ SHOWN, REACTIONS = ("rluf.shown.v1", 0), ("rluf.reactions.v1", 3)
 class World:
     """What the watchdog sees, and what it did."""
 
-    def __init__(self, *, mine: Set[Place] = frozenset({SHOWN, REACTIONS})) -> None:
-        self.standings: dict[Place, Standing] = {}
-        self.stalled: list[Mapping[Place, float]] = []
+    def __init__(self, *, mine: Set[Partition] = frozenset({SHOWN, REACTIONS})) -> None:
+        self.standings: dict[Partition, GroupProgress] = {}
+        self.stalled: list[Mapping[Partition, float]] = []
         self.is_excused = False
         self.is_broker_up = True
         self.dog = Watchdog(
@@ -29,13 +29,13 @@ class World:
             interval_s=5.0,
         )
 
-    def look(self) -> Mapping[Place, Standing]:
+    def look(self) -> Mapping[Partition, GroupProgress]:
         if not self.is_broker_up:
             raise Unavailable("no broker")
         return self.standings
 
-    def see(self, place: Place, committed: int, end: int, start: int = 0) -> None:
-        self.standings[place] = Standing(committed=committed, extent=Extent(start, end, end))
+    def see(self, place: Partition, committed: int, end: int, start: int = 0) -> None:
+        self.standings[place] = GroupProgress(committed=committed, extent=Extent(start, end, end))
 
 
 def test_lag_without_a_commit_for_a_minute_is_a_stall():
@@ -122,7 +122,7 @@ def test_a_worker_that_fell_out_of_its_group_watches_all():
 def test_what_was_deleted_and_what_is_undecided_is_no_work():
     world = World()
     world.see(SHOWN, committed=10, end=20, start=20)
-    world.standings[REACTIONS] = Standing(committed=5, extent=Extent(0, 5, 90))
+    world.standings[REACTIONS] = GroupProgress(committed=5, extent=Extent(0, 5, 90))
     for second in range(0, 600, 30):
         assert not world.dog.has_stalled(now=float(second))
 

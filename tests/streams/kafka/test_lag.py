@@ -9,7 +9,7 @@ from prometheus_client import REGISTRY
 from streams import watchdog
 from streams.config import StreamsConfig
 from streams.kafka import topics
-from streams.kafka.standing import Extent, Place, Standing
+from streams.kafka.progress import Extent, GroupProgress, Partition
 
 PLACES = (("rluf.shown.v1", 0), ("rluf.reactions.v1", 3))
 
@@ -19,10 +19,11 @@ def shown_lag(topic: str, partition: int) -> float | None:
     return REGISTRY.get_sample_value("rluf_consumer_lag_records", labels)
 
 
-def see(monkeypatch: pytest.MonkeyPatch, committed: dict[Place, int]) -> None:
+def see(monkeypatch: pytest.MonkeyPatch, committed: dict[Partition, int]) -> None:
     """Have the group committed so far, of 100 records in each partition."""
     found = {
-        place: Standing(committed=at, extent=Extent(0, 100, 100)) for place, at in committed.items()
+        place: GroupProgress(committed=at, extent=Extent(0, 100, 100))
+        for place, at in committed.items()
     }
     monkeypatch.setattr(topics, "standings", lambda config: found)
     watchdog.standings(StreamsConfig())
@@ -57,5 +58,5 @@ def test_a_topic_that_is_gone_has_no_lag(monkeypatch: pytest.MonkeyPatch):
     ],
 )
 def test_lag_is_what_can_still_be_read(committed, extent, lag, lost, undecided):
-    standing = Standing(committed=committed, extent=extent)
+    standing = GroupProgress(committed=committed, extent=extent)
     assert (standing.lag, standing.lost, standing.undecided) == (lag, lost, undecided)

@@ -22,7 +22,7 @@ from serving.tokens import FeedbackTokens
 from streams.config import StreamsConfig
 
 
-class Scorer(Protocol):
+class LoveScorer(Protocol):
     """What we need of models.reward.RewardModel."""
 
     def calibrated_logits(self, chats: Sequence[Chat]) -> torch.Tensor: ...
@@ -36,7 +36,7 @@ class OnlineFeatures(Protocol):
     ) -> Mapping[str, Mapping[str, Mapping[str, object]]]: ...
 
 
-FindScorer: TypeAlias = Callable[[], Scorer | None]
+FindScorer: TypeAlias = Callable[[], LoveScorer | None]
 Clock: TypeAlias = Callable[[], datetime]
 
 
@@ -45,7 +45,7 @@ def utc_now() -> datetime:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Desk:
+class AppContext:
     """Everything that a handler may need."""
 
     config: ServingConfig

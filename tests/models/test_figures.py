@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from models.errors import SchemaMismatch
+from models.figures import AliasedVersion, read_standing
 from models.registry import Registry
-from models.standing import Place, read_standing
 from tests.models.conftest import Clock, Opened, register
 from tests.verdicts import said
 
@@ -42,8 +42,8 @@ def test_every_alias_is_told_and_none_that_was_taken_away(registry: Registry) ->
     point(registry, "challenger", None)
     point(registry, "champion", 1, "love")
     assert read_standing(registry).places == (
-        Place(name="chat", number=2, alias="champion"),
-        Place(name="love", number=1, alias="champion"),
+        AliasedVersion(name="chat", number=2, alias="champion"),
+        AliasedVersion(name="love", number=1, alias="champion"),
     )
 
 
@@ -54,7 +54,9 @@ def test_the_calibration_error_is_that_of_the_reward_model_in_use(registry: Regi
     point(registry, "champion", 1)
     point(registry, "champion", 2, "love")
     point(registry, "candidate", 3, "love")
-    assert read_standing(registry).ece == {Place(name="love", number=2, alias="champion"): 0.02}
+    assert read_standing(registry).ece == {
+        AliasedVersion(name="love", number=2, alias="champion"): 0.02
+    }
 
 
 @pytest.mark.parametrize("measures", [{}, {"ece": None}, {"ece": "good"}])
@@ -76,7 +78,9 @@ def test_the_divergence_is_by_the_last_verdict_on_the_champion_that_measured_it(
     verdict(registry, 1, "reward_hacking", passed=True, kl=1.0)
     assert read_standing(registry).kl_nats == {}
     point(registry, "champion", 2)
-    assert read_standing(registry).kl_nats == {Place(name="chat", number=2, alias="champion"): 4.5}
+    assert read_standing(registry).kl_nats == {
+        AliasedVersion(name="chat", number=2, alias="champion"): 4.5
+    }
 
 
 def test_verdicts_are_counted_by_gate_and_result(registry: Registry) -> None:

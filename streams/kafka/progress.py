@@ -10,7 +10,7 @@ never: what counts as behind ends at the last stable offset, before which all is
 from dataclasses import dataclass
 from typing import NamedTuple
 
-Place = tuple[str, int]
+Partition = tuple[str, int]
 """(topic, partition)."""
 
 
@@ -34,7 +34,7 @@ class Extent(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class GroupProgress:
     """How far a group has come in one partition, at the moment when it was asked for."""
 
     committed: int

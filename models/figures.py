@@ -23,7 +23,7 @@ KL = "kl_nats"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class AliasedVersion:
     """A version of a model, and what an alias of it says."""
 
     name: str
@@ -45,15 +45,15 @@ class Rollback:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class RegistryFigures:
     """What the registry holds at one look."""
 
-    places: tuple[Place, ...]
+    places: tuple[AliasedVersion, ...]
     """Where every alias of every model points."""
-    ece: Mapping[Place, float]
+    ece: Mapping[AliasedVersion, float]
     """Expected calibration error of each champion among reward models that has one on record: mean
     distance of predicted from observed shares on its evaluation split, in [0, 1]."""
-    kl_nats: Mapping[Place, float]
+    kl_nats: Mapping[AliasedVersion, float]
     """How far each champion among policies had moved from the production of then, per reply, by the
     last verdict on it that measured it; a version registered by hand has none."""
     decisions: Mapping[tuple[str, Ruling], int]
@@ -62,7 +62,7 @@ class Standing:
     """Oldest first."""
 
 
-def read_standing(registry: Registry) -> Standing:
+def read_standing(registry: Registry) -> RegistryFigures:
     """Look once. Raises SchemaMismatch and Unavailable, as the registry does."""
     registry.check_schema()  # Also says so where the SQLite file is gone; connecting would make it.
     with translated_faults(registry.engine.url), Session(registry.engine) as session:
@@ -73,7 +73,7 @@ def read_standing(registry: Registry) -> Standing:
             .order_by(ModelRecord.name, AliasRecord.alias)
         )
         places = [
-            Place(name=name, number=number, alias=alias)
+            AliasedVersion(name=name, number=number, alias=alias)
             for name, number, alias in found
             if number is not None
         ]
@@ -84,7 +84,7 @@ def read_standing(registry: Registry) -> Standing:
         decisions = session.execute(
             select(VerdictRecord.gate, ruling, func.count()).group_by(VerdictRecord.gate, ruling)
         )
-        return Standing(
+        return RegistryFigures(
             places=tuple(places),
             ece=_ece(session),
             kl_nats=_kl_nats(session),
@@ -120,7 +120,7 @@ def rollbacks_of(moves: list[AliasMove]) -> list[Rollback]:
     ]
 
 
-def _ece(session: Session) -> dict[Place, float]:
+def _ece(session: Session) -> dict[AliasedVersion, float]:
     rows = session.execute(
         select(ModelRecord.name, VersionRecord.number, VersionRecord.measures)
         .join(ModelRecord, ModelRecord.id == VersionRecord.model_id)
@@ -131,13 +131,13 @@ def _ece(session: Session) -> dict[Place, float]:
         .where(AliasRecord.alias == CHAMPION, ModelRecord.kind == "reward")
     )
     return {
-        Place(name=name, number=number, alias=CHAMPION): float(ece)
+        AliasedVersion(name=name, number=number, alias=CHAMPION): float(ece)
         for name, number, measures in rows
         if isinstance(ece := measures.get(ECE), int | float)
     }
 
 
-def _kl_nats(session: Session) -> dict[Place, float]:
+def _kl_nats(session: Session) -> dict[AliasedVersion, float]:
     rows = session.execute(
         select(ModelRecord.name, VersionRecord.number, MeasureRecord.value)
         .join(VerdictRecord, VerdictRecord.id == MeasureRecord.verdict_id)
@@ -156,7 +156,7 @@ def _kl_nats(session: Session) -> dict[Place, float]:
         .order_by(VerdictRecord.id)
     )
     return {
-        Place(name=name, number=number, alias=CHAMPION): value
+        AliasedVersion(name=name, number=number, alias=CHAMPION): value
         for name, number, value in rows
         if value is not None
     }

@@ -39,7 +39,7 @@ UNMATCHED = "unmatched"
 AskedT = TypeVar("AskedT", bound=Asked)
 
 
-class Doorway:
+class RequestMiddleware:
     """Gives each request an id and counts it."""
 
     def __init__(self, app: ASGIApp, *, meters: Meters) -> None:
