@@ -46,6 +46,7 @@ from streams.wire import (
 DEFAULTS = StreamsConfig()
 
 _SHOWN_IDS = ("data.response_id", "data.conversation_id", "data.policy")
+_WHOLE_NUMBERS = ("turn", "rule_version")
 _NAME_OF_SIGNAL = {name: name for name in SIGNALS}
 _ENCODER = msgspec.json.Encoder()
 
@@ -314,6 +315,8 @@ def _decode_leniently(value: bytes) -> tuple[Wire, int]:
             event["data"] = _data_of_base64(event)
             del event["data_base64"]
             value = _ENCODER.encode(event)
+        if _made_whole(event):
+            value = _ENCODER.encode(event)
         try:
             wire = LENIENT.decode(value)
         except msgspec.ValidationError as error:
@@ -323,6 +326,23 @@ def _decode_leniently(value: bytes) -> tuple[Wire, int]:
         return wire, _num_unknown_fields(event)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise bad_event_of(error, value) from None
+
+
+def _made_whole(event: object) -> bool:
+    """Write whole numbers that came as 3.0 as 3, and say whether there was one.
+
+    JSON knows one kind of number, and by JSON Schema both are integers.
+    """
+    data = event.get("data") if isinstance(event, dict) else None
+    if not isinstance(data, dict):
+        return False
+    floats = {
+        name: int(value)
+        for name in _WHOLE_NUMBERS
+        if isinstance(value := data.get(name), float) and value.is_integer() and abs(value) < 2**53
+    }
+    data.update(floats)
+    return bool(floats)
 
 
 def _data_of_base64(event: dict[str, Any]) -> object:

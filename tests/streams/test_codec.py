@@ -96,7 +96,9 @@ HOSTILE: list[tuple[str, bytes | None, str]] = [
     ("array for data", envelope_bytes(data=[]), "wrong_type"),
     ("text for data", envelope_bytes(data="{}"), "wrong_type"),
     ("number for time", envelope_bytes(time=1_700_000_000), "wrong_type"),
-    ("float for turn", shown_with(turn=1.0), "wrong_type"),
+    ("part of a turn", shown_with(turn=1.5), "wrong_type"),
+    ("float beyond whole numbers for turn", shown_with(turn=1e300), "wrong_type"),
+    ("negative float for turn", shown_with(turn=-1.0), "bad_value"),
     ("text for learnable", shown_with(learnable="yes"), "wrong_type"),
     ("text for messages", shown_with(messages="hi"), "wrong_type"),
     ("number for content", shown_with(messages=[{"role": "user", "content": 7}]), "wrong_type"),
@@ -220,6 +222,13 @@ def test_optional_fields_have_the_defaults_of_the_contract():
     assert (event.turn, event.messages, event.propensity, event.learnable) == (0, (), 1.0, True)
     assert (event.experiment, event.arm, event.surface, event.language) == ("", "", "", "")
     assert event.logprob is None
+
+
+def test_a_whole_number_written_as_a_float_is_the_whole_number():
+    event = decode(shown_with(turn=3.0), known_at=KNOWN_AT)
+    assert isinstance(event, Shown)
+    assert event == decode(shown_with(turn=3), known_at=KNOWN_AT)
+    assert type(event.turn) is int
 
 
 OPTIONAL = [
