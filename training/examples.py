@@ -3,7 +3,7 @@
 # N rows
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -58,8 +58,11 @@ class Examples:
 
     def user_numbers(self) -> npt.NDArray[np.int64]:
         """Each row's user as a number from 0, in order of first appearance."""
-        numbers: dict[str, int] = {}
-        return np.array([numbers.setdefault(user, len(numbers)) for user in self.user_ids])
+        return _numbered(self.user_ids)
+
+    def prompt_numbers(self) -> npt.NDArray[np.int64]:
+        """The same of each row's prompt: the turns before the reply."""
+        return _numbered([json.dumps(chat[:-1]) for chat in self.chats])
 
 
 def read_examples(
@@ -98,6 +101,11 @@ def read_examples(
             "length": _length_slices(lengths),
         },
     )
+
+
+def _numbered(names: Sequence[str]) -> npt.NDArray[np.int64]:
+    numbers: dict[str, int] = {}
+    return np.array([numbers.setdefault(name, len(numbers)) for name in names], dtype=np.int64)
 
 
 def _turn_slice(turn: int) -> str:

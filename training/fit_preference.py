@@ -1,8 +1,10 @@
 """A reward model from preferences: which of two replies to a prompt people found better.
 
-Bradley-Terry with TRL's RewardTrainer: the chance that the chosen reply beats the rejected one is
-sigma(f(chosen) - f(rejected)). The scores have no zero of their own, so they are not calibrated to
-a probability; only differences on one prompt mean anything.
+Bradley-Terry: the chance that the chosen reply beats the rejected one is sigma(f(chosen) -
+f(rejected)). An encoder's head is the best linear one of its states (training/probe.py);
+fine-tuning, from there or of any other base, is TRL's RewardTrainer. The scores have no zero of
+their own, so they are not calibrated to a probability; only differences on one prompt mean
+anything.
 """
 
 import json
@@ -11,34 +13,32 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 import numpy as np
 import torch
 from datasets import Dataset
 from transformers import (
-    BertPreTrainedModel,
-    PreTrainedModel,
     PrinterCallback,
     TrainerCallback,
     TrainerControl,
     TrainerState,
     TrainingArguments,
 )
-from transformers.modeling_outputs import SequenceClassifierOutput
 
-from models.bert import attend_evenly, is_splittable
 from models.calibration import Calibration
 from models.card import ModelCardFacts
-from models.chat import chat_of
+from models.chat import Chat, chat_of
 from models.lean import lean_imports
 from models.reward import RewardModel, base_license, base_name
-from training.config import PreferenceConfig, layers_kept
+from training.config import PreferenceConfig
+from training.fit_reward import epochs_of
+from training.frozen import freeze_lower
 from training.optimizer import head_optimizer
 from training.pairs import Pair, read_pairs
-from training.probe import start_from_nothing
+from training.probe import fit_head, pair_task
 from training.reward_metrics import wilson_interval
-from training.token_cache import TokenCache, fill_cache, freeze_lower
+from training.reward_report import Truncation
 
 with lean_imports():
     from trl import RewardConfig as TrainerConfig
@@ -65,6 +65,8 @@ class PreferenceReport:
     """Mean difference of the two scores on the held-out pairs, logits."""
     num_train: int
     num_held_out: int
+    truncation: Truncation
+    """Of the replies of the held-out pairs."""
 
     def to_json(self) -> dict[str, object]:
         """Plain values."""
@@ -76,23 +78,6 @@ class _QuietTrainer(RewardTrainer):  # type: ignore[misc]  # TRL has no type stu
 
     def _send_telemetry(self) -> None:
         """Send nothing: telemetry is off by default here."""
-
-
-class _KeptTexts(BertPreTrainedModel):  # type: ignore[no-untyped-call]  # Its base's hook.
-    """A classifier of texts whose frozen layers were computed before: its "tokens" are numbers.
-
-    Lets TRL's trainer, loss and all, run on kept states: text 7 is the sequence `[7]`.
-    """
-
-    def __init__(self, cache: TokenCache) -> None:
-        super().__init__(cache.model.config)
-        self.inner = cache.model
-        self.cache = cache
-
-    def forward(self, input_ids: torch.Tensor, **_: object) -> SequenceClassifierOutput:
-        """logits_N1 of the texts of these numbers, input_ids_N1."""
-        logits_N = self.cache.logits(input_ids[:, 0].tolist())
-        return SequenceClassifierOutput(logits=cast(torch.FloatTensor, logits_N[:, None]))
 
 
 class _Steps(TrainerCallback):
@@ -129,12 +114,12 @@ def fit_preference(
     reward = RewardModel.from_pretrained(
         config.base,
         max_tokens=config.max_tokens,
-        num_layers=layers_kept(config.base, config.num_layers),
+        num_layers=config.num_layers,
         seed=config.seed,
     )
     reward.calibration = Calibration()
-    freeze_lower(reward.model, config.frozen_layers)
     _train(reward, train, config, on_progress)
+    reward.is_fitted = True
     reward.model.requires_grad_(True)
     reward.model.train(False)
     on_progress("measuring", 0, 1)
@@ -166,8 +151,8 @@ def measure_pairs(
     reward: RewardModel, pairs: Sequence[Pair], *, num_train: int
 ) -> PreferenceReport:
     """Accuracy on the pairs, beside that of preferring the longer reply."""
-    chosen = reward.logits([chat_of(pair.prompt, pair.chosen) for pair in pairs])
-    rejected = reward.logits([chat_of(pair.prompt, pair.rejected) for pair in pairs])
+    spelled = reward.spell(_chats(pairs))
+    chosen, rejected = reward.logits_of(spelled.ids).chunk(2)
     margins = (chosen - rejected).numpy().astype(np.float64)
     longer = np.array([len(pair.chosen) - len(pair.rejected) for pair in pairs])
     wins = float(_wins(margins).sum())
@@ -178,7 +163,15 @@ def measure_pairs(
         margin=float(margins.mean()),
         num_train=num_train,
         num_held_out=len(pairs),
+        truncation=Truncation.of(spelled),
     )
+
+
+def _chats(pairs: Sequence[Pair]) -> list[Chat]:
+    """The chosen replies with their prompts, then the rejected ones."""
+    return [chat_of(pair.prompt, pair.chosen) for pair in pairs] + [
+        chat_of(pair.prompt, pair.rejected) for pair in pairs
+    ]
 
 
 def _wins(margins: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> np.ndarray:
@@ -188,28 +181,35 @@ def _wins(margins: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> np.ndar
 def _train(
     reward: RewardModel, pairs: Sequence[Pair], config: PreferenceConfig, on_progress: Progress
 ) -> None:
-    ids = reward.encode(
-        [chat_of(pair.prompt, pair.chosen) for pair in pairs]
-        + [chat_of(pair.prompt, pair.rejected) for pair in pairs]
-    )
-    model: PreTrainedModel = reward.model
-    if config.frozen_layers >= 0 and is_splittable(reward.model):
-        num_frozen = min(config.frozen_layers, int(reward.model.config.num_hidden_layers))
-        if not reward.is_fitted and num_frozen < reward.model.config.num_hidden_layers:
-            attend_evenly(reward.model)
-        cache = fill_cache(reward, reward.model, ids, num_frozen, on_progress)
-        if not reward.is_fitted:
-            start_from_nothing(cache)
-        model = _KeptTexts(cache)
-        ids = [[number] for number in range(len(ids))]
-    dataset = Dataset.from_dict(
-        {"chosen_ids": ids[: len(pairs)], "rejected_ids": ids[len(pairs) :]}
-    )
+    epochs = epochs_of(config.epochs, reward)
+    ids = reward.encode(_chats(pairs))
+    if reward.pooled is not None:
+        numbers: dict[str, int] = {}
+        keys = [json.dumps(pair.prompt) for pair in pairs]
+        prompts_N = torch.tensor([numbers.setdefault(key, len(numbers)) for key in keys])
+        features = reward.features(ids, lambda *done: on_progress("reading texts", *done))
+        ridge = fit_head(reward.pooled, pair_task(features, prompts_N))
+        logger.info("head fitted", extra={"ridge": ridge, "rows": len(pairs)})
+    if epochs:
+        _fine_tune(reward, ids, config, epochs, on_progress)
+
+
+def _fine_tune(
+    reward: RewardModel,
+    ids: Sequence[Sequence[int]],
+    config: PreferenceConfig,
+    epochs: int,
+    on_progress: Progress,
+) -> None:
+    """TRL's trainer over pairs of texts: the chosen ones in tokens, then the rejected ones."""
+    freeze_lower(reward.model, config.frozen_layers)
+    num_pairs = len(ids) // 2
+    dataset = Dataset.from_dict({"chosen_ids": ids[:num_pairs], "rejected_ids": ids[num_pairs:]})
     on_cpu = reward.model.device.type == "cpu"
     with tempfile.TemporaryDirectory(prefix="rluf-trainer-") as scratch:
         settings = TrainerConfig(
             output_dir=scratch,
-            num_train_epochs=config.epochs,
+            num_train_epochs=epochs,
             per_device_train_batch_size=config.batch_size,
             seed=config.seed,
             max_length=None,
@@ -224,7 +224,7 @@ def _train(
             disable_tqdm=True,
         )
         trainer = _QuietTrainer(
-            model=model,
+            model=reward.model,
             args=settings,
             train_dataset=dataset,
             processing_class=reward.tokenizer,
@@ -234,7 +234,7 @@ def _train(
                 lr_encoder=config.lr_encoder,
                 lr_head=config.lr_head,
                 weight_decay=config.weight_decay,
-                steps=config.epochs * -(-len(pairs) // config.batch_size),
+                steps=epochs * -(-num_pairs // config.batch_size),
             ),
         )
         trainer.remove_callback(PrinterCallback)

@@ -1,12 +1,12 @@
 """P[Love]: the chance that a user loves a reply, fitted from a snapshot of labels.
 
 The loss is weighted binary cross-entropy on f(x) + user offset - log kappa, so f reads text only
-and holds at natural prevalence (training/label_loss.py). An encoder starts from the best linear
-probe of its states (training/probe.py). Deviation from RLUF (arXiv 2505.14946): the paper names no
-correction of its upsampling.
+and holds at natural prevalence (training/label_loss.py). An encoder's head is the best linear model
+of its states (training/probe.py), and may be fine-tuned from there.
+Deviation from RLUF (arXiv 2505.14946): the paper names no correction of its upsampling.
 """
 
-# N rows
+# N rows, M rows changed
 
 import logging
 import math
@@ -20,21 +20,26 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from models.bert import attend_evenly, is_splittable
 from models.card import ModelCardFacts
 from models.chat import Chat, chat_of, split_reply
+from models.pooled import PooledClassifier
 from models.reward import RewardModel, base_license, base_name
 from models.verdicts import Measure
-from training.config import RewardConfig, layers_kept
+from training.config import RewardConfig
 from training.evidence.clustered import mean_measure
 from training.evidence.sentinels import takes_leave
 from training.examples import Examples, ExampleSource, read_examples
+from training.frozen import freeze_lower
 from training.label_loss import label_loss, natural_logit
 from training.optimizer import head_optimizer
-from training.probe import Invariance, start_from_probe
+from training.probe import fit_head, label_task
 from training.reward_metrics import auroc_difference
-from training.reward_report import RewardReport, fit_calibration, measure_examples
-from training.token_cache import TokenCache, fill_cache, freeze_lower
+from training.reward_report import (
+    RewardReport,
+    Truncation,
+    fit_calibration,
+    measure_examples,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -79,10 +84,10 @@ def fit_reward(
     reward = RewardModel.from_pretrained(
         config.base,
         max_tokens=config.max_tokens,
-        num_layers=layers_kept(config.base, config.num_layers),
+        num_layers=config.num_layers,
         seed=config.seed,
     )
-    losses = train_reward(reward, train, config, seconds, on_progress=on_progress)
+    probed, losses = train_reward(reward, train, config, seconds, on_progress=on_progress)
     started = _lap(seconds, "train", started)
     on_progress("calibrating", 0, 2)
     kappa = float(train.kappas.mean())
@@ -90,24 +95,34 @@ def fit_reward(
     reward.calibration = fit_calibration(config.calibration, raw, calibration, kappa)
     started = _lap(seconds, "calibrate", started)
     on_progress("measuring", 1, 2)
-    logits = reward.calibrated_logits(held_out.chats).numpy().astype(np.float64)
+    spelled = reward.spell(held_out.chats)
+    logits = reward.calibrated(reward.logits_of(spelled.ids)).numpy().astype(np.float64)
     scored, metrics = measure_examples(
         logits, held_out, bootstrap_samples=config.bootstrap_samples, seed=config.seed
     )
-    shift = probe_signoff(reward, held_out, logits, config.probe_rows)
+    shift, shift_leaving = probe_signoff(reward, held_out, logits, config.probe_rows)
     started = _lap(seconds, "measure", started)
+    # Here: scikit-learn is large, and most processes that import this module fit nothing.
+    from training.baseline import measure_baselines
+
+    baselines = measure_baselines(train, held_out, scored, config)
+    _lap(seconds, "baselines", started)
     report = RewardReport(
-        kind="encoder",
+        kind="encoder" if reward.pooled is not None else "classifier",
         signal=snapshot.signal,
         snapshot_hash=snapshot.hash,
         num_train=len(train),
         num_train_positives=train.num_positives(),
+        num_probed=probed,
         num_calibration=len(calibration),
         num_calibration_positives=calibration.num_positives(),
         metrics=metrics,
         calibration=reward.calibration,
         scored=scored,
+        baselines=baselines,
+        truncation=Truncation.of(spelled),
         probe_shift=shift,
+        probe_shift_leaving=shift_leaving,
         loss_curve=tuple(losses),
         seconds=seconds,
     )
@@ -146,66 +161,91 @@ def train_reward(
     seconds: dict[str, float],
     *,
     on_progress: Progress,
-) -> list[float]:
-    """Fit the reward model in place; returns the mean loss of each epoch.
+) -> tuple[int, list[float]]:
+    """Fit the reward model in place; returns the rows that its linear head was fitted on, and the
+    mean loss of each epoch of fine-tuning.
 
     With several members, each starts from the same weights and head, sees its own order and
-    dropout, and the weights are averaged at the end (WARM, arXiv 2401.12187).
+    dropout, and the weights are averaged at the end (WARM, arXiv 2401.12187). Raises ValueError
+    where nothing would fit the head.
     """
     model = reward.model
-    freeze_lower(model, config.frozen_layers)
+    epochs = epochs_of(config.epochs, reward)
     start_logit = natural_logit(examples)
-    _set_head_bias(reward, start_logit)
     ids = reward.encode(with_signoffs(examples.chats, config.signoff_share, config.seed))
     started = time.monotonic()
-    score = _scorer(reward, ids, config, examples, start_logit, on_progress)
+    probed = 0
+    if reward.pooled is not None:
+        probed = _probe(reward, reward.pooled, ids, examples, config, start_logit, on_progress)
+    elif not reward.is_fitted:
+        _set_head_bias(reward, start_logit)
     _lap(seconds, "read", started)
-    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    start = {name: p.detach().clone() for name, p in trained.items()}
-    total = {name: torch.zeros_like(p) for name, p in trained.items()}
     curves = []
-    for member in range(config.members):
+    if epochs:
+        freeze_lower(model, config.frozen_layers)
+        trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        start = {name: p.detach().clone() for name, p in trained.items()}
+        total = {name: torch.zeros_like(p) for name, p in trained.items()}
+        for member in range(config.members):
+            for name, parameter in trained.items():
+                parameter.data.copy_(start[name])
+            curves.append(_train_member(reward, ids, examples, config, epochs, member, on_progress))
+            for name, parameter in trained.items():
+                total[name] += parameter.detach()
         for name, parameter in trained.items():
-            parameter.data.copy_(start[name])
-        lengths = [len(row) for row in ids]
-        curves.append(_train_member(reward, score, lengths, examples, config, member, on_progress))
-        for name, parameter in trained.items():
-            total[name] += parameter.detach()
-    for name, parameter in trained.items():
-        parameter.data.copy_(total[name] / config.members)
+            parameter.data.copy_(total[name] / config.members)
+    reward.is_fitted = True
     model.requires_grad_(True)
     model.train(False)
-    return [float(value) for value in np.mean(curves, axis=0)]
+    return probed, [float(value) for value in np.mean(curves, axis=0)] if curves else []
+
+
+def epochs_of(epochs: int | None, reward: RewardModel) -> int:
+    """Passes of fine-tuning: as told, else none after a linear head and one without it.
+
+    Raises ValueError where that leaves a fresh head as it is: it would say nothing of any text.
+    """
+    if epochs is None:
+        return 0 if reward.pooled is not None else 1
+    if epochs == 0 and reward.pooled is None and not reward.is_fitted:
+        raise ValueError(
+            "epochs is 0, but nothing else fits the head of this base: only an encoder's is fitted"
+            " without fine-tuning; give at least 1"
+        )
+    return epochs
 
 
 def with_signoffs(chats: Sequence[Chat], share: float, seed: int) -> list[Chat]:
-    """The chats, a random share of them with a sign-off after the reply."""
+    """The chats, a random share of them with a sign-off after the reply, where the user stays: a
+    goodbye to somebody who leaves is in its place, and truly loved."""
     generator = np.random.default_rng(seed)
     chosen = generator.random(len(chats)) < share
     which = generator.integers(len(SIGNOFFS), size=len(chats))
     return [
-        _signed_off(chat, SIGNOFFS[index]) if is_chosen else chat
+        _signed_off(chat, SIGNOFFS[index]) if is_chosen and not _is_leaving(chat) else chat
         for chat, is_chosen, index in zip(chats, chosen, which, strict=True)
     ]
 
 
 def probe_signoff(
     reward: RewardModel, examples: Examples, logits: npt.NDArray[np.float64], num_rows: int
-) -> Measure:
+) -> tuple[Measure, Measure]:
     """Mean change of the calibrated logit where a reply is followed by a sign-off, over the first
-    rows whose user was not leaving: there a goodbye is in its place, and truly loved."""
-    rows = [row for row in range(len(examples)) if not _is_leaving(examples.chats[row])][:num_rows]
-    if not rows:
-        return Measure(name="probe_shift", value=math.nan)
-    signed = reward.calibrated_logits(
-        [_signed_off(examples.chats[row], PROBED_SIGNOFF) for row in rows]
-    )
-    return mean_measure(
-        "probe_shift",
-        signed.numpy().astype(np.float64) - logits[rows],
-        examples.user_numbers()[rows],
-        unit="",
-    )
+    rows whose user was not leaving, and over those whose user was: there it is in its place."""
+    leaving = [_is_leaving(chat) for chat in examples.chats]
+    measures = []
+    for name, asked in (("probe_shift", False), ("probe_shift_leaving", True)):
+        rows = [row for row, leaves in enumerate(leaving) if leaves == asked][:num_rows]
+        if not rows:
+            measures.append(Measure(name=name, value=math.nan))
+            continue
+        signed = reward.calibrated_logits(
+            [_signed_off(examples.chats[row], PROBED_SIGNOFF) for row in rows]
+        )
+        moved = signed.numpy().astype(np.float64) - logits[rows]
+        measures.append(mean_measure(name, moved, examples.user_numbers()[rows], unit=""))
+    staying, left = measures
+    return staying, left
 
 
 def _is_leaving(chat: Chat) -> bool:
@@ -218,54 +258,72 @@ def _signed_off(chat: Chat, signoff: str) -> Chat:
     return chat_of(turns, f"{reply} {signoff}")
 
 
-def _scorer(
+def _probe(
     reward: RewardModel,
+    model: PooledClassifier,
     ids: Sequence[Sequence[int]],
-    config: RewardConfig,
     examples: Examples,
+    config: RewardConfig,
     start_logit: float,
     on_progress: Progress,
-) -> Callable[[Sequence[int]], Tensor]:
-    """A function from row numbers to logits_N: on kept states where possible, else on tokens.
+) -> int:
+    """Fit the linear head; gives the number of rows that it was fitted on.
 
-    Where states are kept, a model with a fresh head starts from their best linear probe.
+    Of more rows than `states_bytes_max` holds, evenly spaced ones are taken.
     """
-    model = reward.model
-    num_bytes = sum(map(len, ids)) * int(model.config.hidden_size) * FLOAT_BYTES
-    if config.frozen_layers < 0 or not is_splittable(model) or num_bytes > config.cache_bytes_max:
-        return lambda rows: reward.forward(reward.pad([ids[row] for row in rows]))
-    is_fresh = not reward.is_fitted
-    num_frozen = min(config.frozen_layers, int(model.config.num_hidden_layers))
-    if config.starts_from_probe and is_fresh and num_frozen < model.config.num_hidden_layers:
-        attend_evenly(model)
-    cache: TokenCache = fill_cache(reward, model, ids, num_frozen, on_progress)
-    if config.starts_from_probe and is_fresh:
-        invariance = None
-        if config.invariance > 0:
-            staying = [row for row in range(len(ids)) if not _is_leaving(examples.chats[row])]
-            rows = staying[:: max(1, -(-len(staying) // config.invariance_rows))]
-            signed = [
-                _signed_off(examples.chats[row], SIGNOFFS[number % len(SIGNOFFS)])
-                for number, row in enumerate(rows)
-            ]
-            changed = fill_cache(reward, model, reward.encode(signed), num_frozen, on_progress)
-            invariance = Invariance(cache=changed, rows=rows, weight=config.invariance)
-        ridge = start_from_probe(cache, examples, start_logit=start_logit, invariance=invariance)
-        logger.info("probe fitted", extra={"ridge": ridge})
-    return cache.logits
+    row_bytes = model.classifier.in_features * FLOAT_BYTES
+    stride = max(1, -(-len({*map(tuple, ids)}) * row_bytes // config.states_bytes_max))
+    rows = range(0, len(ids), stride)
+    if stride > 1:
+        logger.warning("head fitted on a part", extra={"rows": len(rows), "of": len(ids)})
+    features = reward.features([ids[row] for row in rows], _told(on_progress))
+    columns = [
+        torch.tensor(column[rows], dtype=torch.float32)
+        for column in (examples.labels, examples.kappas, examples.user_offsets, examples.weights)
+    ]
+    moves_MF = None
+    if config.invariance > 0:
+        moves_MF = config.invariance**0.5 * _moves_of_signoffs(reward, examples, config)
+    task = label_task(
+        features,
+        *columns,
+        users_N=torch.tensor(examples.user_numbers()[rows]),
+        start_logit=start_logit,
+        moves_MF=moves_MF,
+    )
+    logger.info("head fitted", extra={"ridge": fit_head(model, task), "rows": len(rows)})
+    return len(rows)
+
+
+def _moves_of_signoffs(reward: RewardModel, examples: Examples, config: RewardConfig) -> Tensor:
+    """Changes of features, moves_MF, by sign-offs to users who stay; one of zeros without any."""
+    staying = [chat for chat in examples.chats if not _is_leaving(chat)]
+    plain = staying[:: max(1, -(-len(staying) // config.invariance_rows))]
+    if not plain:
+        return torch.zeros((1, reward.features([]).values_UF.shape[1]))
+    signed = [
+        _signed_off(chat, SIGNOFFS[number % len(SIGNOFFS)]) for number, chat in enumerate(plain)
+    ]
+    before, after = (reward.features(reward.encode(chats)).rows() for chats in (plain, signed))
+    return after - before
+
+
+def _told(on_progress: Progress) -> Callable[[int, int], None]:
+    return lambda done, total: on_progress("reading texts", done, total)
 
 
 def _train_member(
     reward: RewardModel,
-    score: Callable[[Sequence[int]], Tensor],
-    lengths: Sequence[int],
+    ids: Sequence[Sequence[int]],
     examples: Examples,
     config: RewardConfig,
+    epochs: int,
     member: int,
     on_progress: Progress,
 ) -> list[float]:
     generator = np.random.default_rng((config.seed, member))
-    steps = config.epochs * -(-len(examples) // config.batch_size)
+    lengths = [len(row) for row in ids]
+    steps = epochs * -(-len(examples) // config.batch_size)
     optimizer, schedule = head_optimizer(
         reward.model,
         lr_encoder=config.lr_encoder,
@@ -289,11 +347,12 @@ def _train_member(
     done = member * steps
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(generator.integers(2**31)))
-        for _ in range(config.epochs):
+        for _ in range(epochs):
             epoch_loss = 0.0
             for rows in _shuffled_batches(lengths, config.batch_size, generator):
                 picked = torch.tensor(rows, device=reward.model.device)
-                loss = label_loss(score(rows), *(column[picked] for column in columns))
+                logits_N = reward.forward(reward.pad([ids[row] for row in rows]))
+                loss = label_loss(logits_N, *(column[picked] for column in columns))
                 optimizer.zero_grad(set_to_none=True)
                 torch.autograd.backward(loss / len(rows))
                 torch.nn.utils.clip_grad_norm_(parameters, GRADIENT_NORM_MAX)
@@ -327,7 +386,7 @@ def _set_head_bias(reward: RewardModel, logit: float) -> None:
 
 
 def _set_dropout(reward: RewardModel, rate: float) -> None:
-    """Dropout where something is trained; what is frozen gives the same whether kept or not."""
+    """Dropout where something is trained; what is frozen gives the same each time."""
     dropouts = {part for part in reward.model.modules() if isinstance(part, torch.nn.Dropout)}
     for dropout in dropouts:
         dropout.p = rate

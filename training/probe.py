@@ -1,154 +1,185 @@
-"""Begin with a linear probe: the best head on the states as they are, before any layer moves.
+"""Fit a pooled head: the best linear model of an encoder's states as they are.
 
 Fine-tuning under a random head first destroys what the encoder knows, and needs far more labels
 than a young product has (Kumar et al., ICLR 2022, arXiv 2202.10054: "linear probing, then
-fine-tuning"). The probe is the same loss as the fit's own, with a ridge penalty chosen by
-cross-validation over users; pooler and head are then set to it, so that fine-tuning starts there.
+fine-tuning"). The loss is the fit's own, of labels or of pairs, with a ridge penalty on the weights
+of standardised features that is chosen by cross-validation over users, or over prompts. The problem
+is convex, so where it starts is no matter.
 """
 
-# N rows, M rows changed, D width
+# N rows, U different texts, F features, M texts changed
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from models.bert import set_head
-from training.examples import Examples
+from models.pooled import PooledClassifier
+from models.reward import Features
 from training.label_loss import label_loss
-from training.token_cache import TokenCache
 
-GAIN = 0.3
-"""Standardised states go through the pooler's tanh at this scale, where it is nearly straight."""
 STD_MIN = 1e-6
-RIDGES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
-"""Penalties tried, per row and squared weight of a standardised state."""
+RIDGES = (30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01)
+"""Penalties tried, per row and squared weight of a standardised feature, strongest first."""
 FOLDS = 4
-ROWS_MAX = 20_000
-"""Rows that the probe is fitted on at most, evenly spaced: its 385 numbers need no more."""
+WORSE_MAX = 2
+"""Weaker penalties tried after the best so far, before the rest are left out."""
 ITERATIONS = 60
-READ_BATCH = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Invariance:
-    """Texts whose score must not change by what was done to some of the examples' texts."""
+class Task:
+    """What a head is to tell from the features of texts."""
 
-    cache: TokenCache
-    """The changed texts."""
-    rows: Sequence[int]
-    """Which example each of them was made of."""
-    weight: float
-    """Price of a squared change of the logit, in nats a row."""
+    features: Tensor
+    """features_UF of the different texts."""
+    loss: Callable[[Tensor, Tensor], Tensor]
+    """The mean loss of these rows, from the scores_U of all texts and the rows' numbers."""
+    folds_N: Tensor | None
+    """Which fold each row belongs to; None where the strongest penalty is to be taken."""
+    num_rows: int
+    start_logit: float | None
+    """The bias to start from; None where scores have no zero of their own."""
+    moves_MF: Tensor | None = None
+    """Changes of features by which a score must not move, times the root of their price."""
 
 
-def start_from_probe(
-    cache: TokenCache, examples: Examples, *, start_logit: float, invariance: Invariance | None
-) -> float:
-    """Set pooler and head to the best linear model of the states; gives the ridge chosen."""
-    rows = list(range(0, len(examples), -(-len(examples) // ROWS_MAX)))
-    first_ND, mean_D, std_D = _read(cache, rows)
+def label_task(
+    features: Features,
+    labels_N: Tensor,
+    kappas_N: Tensor,
+    offsets_N: Tensor,
+    weights_N: Tensor,
+    *,
+    users_N: Tensor,
+    start_logit: float,
+    moves_MF: Tensor | None = None,
+) -> Task:
+    """Tell the labels of rows; folds are of users, and None where one lacks a label."""
+    columns = (labels_N, kappas_N, offsets_N, weights_N)
 
-    def states(first_ND: Tensor) -> Tensor:
-        return torch.tanh(GAIN * (first_ND - mean_D) / std_D) / GAIN
+    def loss(scores_U: Tensor, rows: Tensor) -> Tensor:
+        picked = [column[rows] for column in columns]
+        return label_loss(scores_U[features.text_N[rows]], *picked) / weights_N[rows].sum()
 
-    states_ND = states(first_ND)
-    moves_MD = torch.zeros((1, states_ND.shape[1]))
-    if invariance is not None:
-        changed_MD, _, _ = _read(invariance.cache, range(len(invariance.rows)))
-        plain_MD, _, _ = _read(cache, invariance.rows)
-        moves_MD = invariance.weight**0.5 * (states(changed_MD) - states(plain_MD))
-    columns = [
-        torch.tensor(column[rows], dtype=torch.float32)
-        for column in (examples.labels, examples.kappas, examples.user_offsets, examples.weights)
-    ]
-    users_N = torch.tensor(examples.user_numbers()[rows])
-    ridge = choose_ridge(states_ND, columns, users_N, moves_MD, start_logit)
-    weight_D, bias = _fit(states_ND, columns, ridge, moves_MD, start_logit)
-    set_head(
-        cache.model, mean_D=mean_D, std_D=std_D, gain=GAIN, weight_D=weight_D / GAIN, bias=bias
+    folds_N = users_N % FOLDS
+    positives = torch.bincount(folds_N, labels_N, minlength=FOLDS)
+    are_mixed = (positives > 0) & (positives < torch.bincount(folds_N, minlength=FOLDS))
+    return Task(
+        features=features.values_UF,
+        loss=loss,
+        folds_N=folds_N if bool(are_mixed.all()) else None,
+        num_rows=len(labels_N),
+        start_logit=start_logit,
+        moves_MF=moves_MF,
     )
+
+
+def pair_task(features: Features, prompts_N: Tensor) -> Task:
+    """Tell the first text of each pair from the second (Bradley-Terry).
+
+    The features are of the first texts of all pairs and then of the second; folds are of prompts.
+    """
+    first_N, second_N = features.text_N.chunk(2)
+
+    def loss(scores_U: Tensor, rows: Tensor) -> Tensor:
+        margins = scores_U[first_N[rows]] - scores_U[second_N[rows]]
+        return torch.nn.functional.softplus(-margins).mean()
+
+    folds_N = prompts_N % FOLDS
+    has_all = bool((torch.bincount(folds_N, minlength=FOLDS) > 0).all())
+    return Task(
+        features=features.values_UF,
+        loss=loss,
+        folds_N=folds_N if has_all else None,
+        num_rows=len(first_N),
+        start_logit=None,
+    )
+
+
+def fit_head(model: PooledClassifier, task: Task) -> float:
+    """Set the model's head to the best one for the task; gives the penalty chosen.
+
+    Raises ValueError where the fit gives no finite numbers.
+    """
+    probe = _Probe(task)
+    ridge = choose_ridge(task)
+    weight_F, bias = probe.fit(torch.arange(task.num_rows), ridge)
+    if not (torch.isfinite(weight_F).all() and np.isfinite(bias)):
+        raise ValueError(f"no head could be fitted to {task.num_rows} rows: it is not finite")
+    with torch.no_grad():
+        model.classifier.weight.copy_((weight_F / probe.std_F)[None])
+        model.classifier.bias.fill_(bias - float(probe.mean_F @ (weight_F / probe.std_F)))
     return ridge
 
 
-def start_from_nothing(cache: TokenCache) -> None:
-    """Set the pooler to give standardised states, and the head to say nothing of them yet."""
-    rows = list(range(0, len(cache.lengths), -(-len(cache.lengths) // ROWS_MAX)))
-    _, mean_D, std_D = _read(cache, rows)
-    silent_D = torch.zeros_like(mean_D)
-    set_head(cache.model, mean_D=mean_D, std_D=std_D, gain=GAIN, weight_D=silent_D, bias=0.0)
+def choose_ridge(task: Task) -> float:
+    """The penalty with the least loss on users, or prompts, that the probe did not see.
 
-
-def choose_ridge(
-    states_ND: Tensor,
-    columns: Sequence[Tensor],
-    users_N: Tensor,
-    moves_MD: Tensor,
-    start_logit: float,
-) -> float:
-    """The penalty with the least loss on users that the probe did not see.
-
-    The strongest one where the folds cannot say: too few users, or one without both labels.
+    The strongest one where the folds cannot say.
     """
-    fold_N = users_N % FOLDS
-    losses = np.zeros(len(RIDGES))
-    for fold in range(FOLDS):
-        kept, aside = fold_N != fold, fold_N == fold
-        if not (_has_both(columns[0][kept]) and _has_both(columns[0][aside])):
-            return RIDGES[-1]
-        for index, ridge in enumerate(RIDGES):
-            weight_D, bias = _fit(
-                states_ND[kept],
-                [column[kept] for column in columns],
-                ridge,
-                moves_MD,
-                start_logit,
-            )
-            logits_N = states_ND[aside] @ weight_D + bias
-            losses[index] += float(label_loss(logits_N, *(column[aside] for column in columns)))
-    return RIDGES[int(losses.argmin())]
+    if task.folds_N is None:
+        return RIDGES[0]
+    probe = _Probe(task)
+    sides = [
+        (torch.nonzero(task.folds_N != fold)[:, 0], torch.nonzero(task.folds_N == fold)[:, 0])
+        for fold in range(FOLDS)
+    ]
+    starts: list[tuple[Tensor, float] | None] = [None] * FOLDS
+    losses: list[float] = []
+    for ridge in RIDGES:
+        total = 0.0
+        for fold, (kept, aside) in enumerate(sides):
+            found = probe.fit(kept, ridge, start=starts[fold])
+            starts[fold] = found
+            with torch.no_grad():
+                total += float(task.loss(probe.scores(*found), aside)) * len(aside)
+        losses.append(total)
+        if len(losses) - 1 - int(np.argmin(losses)) >= WORSE_MAX:
+            break
+    return RIDGES[int(np.argmin(losses))]
 
 
-def _fit(
-    states_ND: Tensor,
-    columns: Sequence[Tensor],
-    ridge: float,
-    moves_MD: Tensor,
-    start_logit: float,
-) -> tuple[Tensor, float]:
-    """weight_D and bias of the penalised fit; the problem is convex, so where it starts is no
-    matter."""
-    weight_D = torch.zeros(states_ND.shape[1], requires_grad=True)
-    bias = torch.tensor(start_logit, requires_grad=True)
-    optimizer = torch.optim.LBFGS(
-        [weight_D, bias], max_iter=ITERATIONS, line_search_fn="strong_wolfe"
-    )
+class _Probe:
+    """A linear model of standardised features, which are never copied."""
 
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        loss = label_loss(states_ND @ weight_D + bias, *columns) / columns[-1].sum()
-        loss = loss + 0.5 * ridge * weight_D.square().sum()
-        loss = loss + (moves_MD @ weight_D).square().mean()
-        torch.autograd.backward(loss)
-        return loss
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.mean_F = task.features.mean(0)
+        self.std_F = task.features.std(0, correction=0).clamp(min=STD_MIN)
 
-    optimizer.step(closure)  # type: ignore[no-untyped-call]
-    return weight_D.detach(), float(bias.detach())
+    def scores(self, weight_F: Tensor, bias: Tensor | float) -> Tensor:
+        """scores_U of all texts."""
+        scaled_F = weight_F / self.std_F
+        return self.task.features @ scaled_F - self.mean_F @ scaled_F + bias
 
+    def fit(
+        self, rows: Tensor, ridge: float, start: tuple[Tensor, float] | None = None
+    ) -> tuple[Tensor, float]:
+        """weight_F and bias of the penalised fit to these rows."""
+        has_bias = self.task.start_logit is not None
+        weight_F, bias = start or (torch.zeros_like(self.mean_F), self.task.start_logit or 0.0)
+        weight_F = weight_F.clone().requires_grad_(True)
+        bias_1 = torch.tensor(bias, requires_grad=has_bias)
+        optimizer = torch.optim.LBFGS(
+            [weight_F, bias_1] if has_bias else [weight_F],
+            max_iter=ITERATIONS,
+            tolerance_grad=1e-5,
+            tolerance_change=1e-7,
+            line_search_fn="strong_wolfe",
+        )
 
-def _read(cache: TokenCache, rows: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
-    """first_ND of these texts, and each column's mean and standard deviation."""
-    cache.model.train(False)
-    order = sorted(range(len(rows)), key=lambda index: cache.lengths[rows[index]])
-    first_ND = torch.empty((len(rows), int(cache.model.config.hidden_size)))
-    with torch.no_grad():
-        for start in range(0, len(order), READ_BATCH):
-            batch = order[start : start + READ_BATCH]
-            first_ND[torch.tensor(batch)] = cache.first([rows[index] for index in batch]).cpu()
-    return first_ND, first_ND.mean(0), first_ND.std(0).clamp(min=STD_MIN)
+        def closure() -> Tensor:
+            optimizer.zero_grad()
+            loss = self.task.loss(self.scores(weight_F, bias_1), rows)
+            loss = loss + 0.5 * ridge * weight_F.square().sum()
+            if self.task.moves_MF is not None:
+                moved_M = self.task.moves_MF @ (weight_F / self.std_F)
+                loss = loss + moved_M.square().mean()
+            torch.autograd.backward(loss)
+            return loss
 
-
-def _has_both(labels_N: Tensor) -> bool:
-    return bool(0 < labels_N.sum() < len(labels_N))
+        optimizer.step(closure)  # type: ignore[no-untyped-call]
+        return weight_F.detach(), float(bias_1.detach())

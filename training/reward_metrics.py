@@ -35,6 +35,8 @@ class Scored:
     """1.0 or 0.0."""
     users: npt.NDArray[np.int64]
     """User numbers, 0 to U-1."""
+    prompts: npt.NDArray[np.int64]
+    """Prompt numbers: rows of one number are replies to the same turns."""
     lengths: Floats
     """Characters of the reply."""
 
@@ -90,11 +92,29 @@ class RewardMetrics:
     concordance_within_user: float
     """Chance that of one user's loved and unloved replies the loved one scores higher."""
     concordance_within_user_ci: Interval
+    concordance_within_prompt: float
+    """Chance that of a loved and an unloved reply to one prompt the loved one scores higher: what
+    learning from comparisons of replies rests on."""
+    concordance_within_prompt_ci: Interval
+    num_prompt_pairs: int
+    """Such pairs of replies."""
     num_rows: int
     num_positives: int
     num_users: int
     reliability: tuple[ReliabilityBin, ...]
     segments: tuple[SegmentRow, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Another model's ranking of the same rows, and the margin over it."""
+
+    auroc: float
+    concordance_within_prompt: float
+    margin: float
+    """AUROC of the reward model less this one's."""
+    margin_ci: Interval
+    """95 %, over users."""
 
 
 def measure_scores(
@@ -119,6 +139,7 @@ def measure_scores(
         "ratio": lambda w_BN: (w_BN @ p_N) / (w_BN @ y),
         "slope": lambda w_BN: weighted_slope(scored.logits, y, w_BN),
         "length": lambda w_BN: _weighted_pearson(scored.logits, scored.lengths, w_BN),
+        "prompt": lambda w_BN: weighted_concordance(scored.logits, y, scored.prompts, w_BN),
     }
     points, intervals = _bootstrap(scored.users, measures, bootstrap_samples, seed)
     concordance, concordance_ci = _concordance(scored, bootstrap_samples, seed)
@@ -140,6 +161,9 @@ def measure_scores(
         length_correlation_ci=intervals["length"],
         concordance_within_user=concordance,
         concordance_within_user_ci=concordance_ci,
+        concordance_within_prompt=points["prompt"],
+        concordance_within_prompt_ci=intervals["prompt"],
+        num_prompt_pairs=_num_pairs(y, scored.prompts),
         num_rows=len(y),
         num_positives=int(y.sum()),
         num_users=int(scored.users.max()) + 1,
@@ -171,14 +195,50 @@ def weighted_auroc(score_N: Floats, label_N: Floats, weight_BN: Floats) -> Float
 
     NaN where a draw holds one label only.
     """
-    order = np.argsort(score_N, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(score_N[order]) > 0])
+    return weighted_concordance(score_N, label_N, np.zeros(len(score_N), dtype=np.int64), weight_BN)
+
+
+def weighted_concordance(
+    score_N: Floats, label_N: Floats, group_N: npt.NDArray[np.int64], weight_BN: Floats
+) -> Floats:
+    """Chance that a positive outscores a negative of its own group, ties half, over all such pairs,
+    under each row of weights; a pair weighs the product of its two.
+
+    NaN where a draw holds no such pair.
+    """
+    order = np.lexsort((score_N, group_N))
+    score, group = score_N[order], group_N[order]
+    is_new_group = np.r_[True, np.diff(group) > 0]
+    starts = np.flatnonzero(is_new_group | np.r_[True, np.diff(score) > 0])
     positive = np.add.reduceat(weight_BN[:, order] * label_N[order], starts, axis=1)
     negative = np.add.reduceat(weight_BN[:, order] * (1 - label_N[order]), starts, axis=1)
-    below = np.cumsum(negative, axis=1) - 0.5 * negative
-    pairs = positive.sum(axis=1) * negative.sum(axis=1)
+    firsts = np.flatnonzero(is_new_group[starts])
+    sizes = np.diff(np.r_[firsts, len(starts)])
+    upto = np.cumsum(negative, axis=1)
+    before_group = np.repeat((upto - negative)[:, firsts], sizes, axis=1)
+    below = upto - before_group - 0.5 * negative
+    per_group = [np.add.reduceat(side, firsts, axis=1) for side in (positive, negative)]
+    pairs = (per_group[0] * per_group[1]).sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray((positive * below).sum(axis=1) / pairs)
+
+
+def compare_scores(
+    scored: Scored, other: Scored, *, bootstrap_samples: int, seed: int
+) -> Comparison:
+    """How well other scores rank the same rows, and how far the first are ahead of them."""
+    ones = np.ones((1, len(other.labels)))
+    margin, margin_ci = auroc_difference(
+        scored, other, bootstrap_samples=bootstrap_samples, seed=seed
+    )
+    auroc = weighted_auroc(other.logits, other.labels, ones)
+    within = weighted_concordance(other.logits, other.labels, other.prompts, ones)
+    return Comparison(
+        auroc=float(auroc[0]),
+        concordance_within_prompt=float(within[0]),
+        margin=margin,
+        margin_ci=margin_ci,
+    )
 
 
 def weighted_average_precision(score_N: Floats, label_N: Floats, weight_BN: Floats) -> Floats:
@@ -327,6 +387,11 @@ def _concordance(scored: Scored, bootstrap_samples: int, seed: int) -> tuple[flo
         for counts_BU in user_draws(len(values), bootstrap_samples, seed)
     ]
     return float(values.mean()), percentile_interval(np.concatenate(draws))
+
+
+def _num_pairs(label_N: Floats, group_N: npt.NDArray[np.int64]) -> int:
+    """Pairs of a positive and a negative within a group."""
+    return int(np.bincount(group_N, label_N) @ np.bincount(group_N, 1 - label_N))
 
 
 def _segment_rows(

@@ -16,11 +16,28 @@ from models.calibration import (
     fit_isotonic,
     fit_platt,
 )
+from models.reward import Spelled
 from models.verdicts import Measure
 from training.examples import Examples
-from training.reward_metrics import RewardMetrics, Scored, measure_scores
+from training.reward_metrics import Comparison, RewardMetrics, Scored, measure_scores
 
 REPORT_FILE = "report.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Truncation:
+    """Shares of the measured rows of which the model did not read everything."""
+
+    prompts: float
+    """Prompts without their start."""
+    replies: float
+    """Replies without their end."""
+
+    @classmethod
+    def of(cls, spelled: Spelled) -> "Truncation":
+        """The shares of chats in tokens."""
+        num = max(1, len(spelled.ids))
+        return cls(prompts=sum(spelled.prompts_cut) / num, replies=sum(spelled.replies_cut) / num)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +45,8 @@ class RewardReport:
     """A fitted model's measures on later users at natural prevalence."""
 
     kind: str
-    """"encoder" for a reward model, "tfidf" for the baseline."""
+    """"encoder" for a linear head on an encoder's states, "classifier" for any other head, "tfidf"
+    for the baseline."""
     signal: str
     snapshot_hash: str
     num_train: int
@@ -39,10 +57,21 @@ class RewardReport:
     calibration: Calibration
     scored: Scored
     """The measured rows with their predictions, for comparisons of models; not in the JSON."""
+    num_probed: int = 0
+    """Training rows that a linear head was fitted on."""
+    baselines: Mapping[str, Comparison] = field(default_factory=dict)
+    """What much simpler models reach on the same rows, by name (training/baseline.py)."""
+    truncation: Truncation | None = None
+    """None where nothing is cut."""
     probe_shift: Measure = field(
         default_factory=lambda: Measure(name="probe_shift", value=math.nan)
     )
-    """Mean change of the calibrated logit where a sign-off is appended; NaN where not probed."""
+    """Mean change of the calibrated logit where a sign-off is appended and the user is not leaving;
+    NaN where not probed."""
+    probe_shift_leaving: Measure = field(
+        default_factory=lambda: Measure(name="probe_shift_leaving", value=math.nan)
+    )
+    """The same where the user is leaving: there a goodbye is in its place."""
     loss_curve: tuple[float, ...] = ()
     """Mean training loss of each epoch, averaged over members."""
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -51,6 +80,11 @@ class RewardReport:
     def to_json(self) -> dict[str, object]:
         """Plain values; measures at the top level, NaN as None."""
         measures = asdict(self.metrics)
+        for name, row in self.baselines.items():
+            measures[f"auroc_{name}"] = row.auroc
+            measures[f"concordance_within_prompt_{name}"] = row.concordance_within_prompt
+            measures[f"margin_over_{name}"] = row.margin
+            measures[f"margin_over_{name}_ci"] = row.margin_ci
         document = {
             "kind": self.kind,
             "signal": self.signal,
@@ -58,6 +92,7 @@ class RewardReport:
             "n_labels": self.num_train + self.num_calibration,
             "n_train": self.num_train,
             "n_train_positives": self.num_train_positives,
+            "n_probed": self.num_probed,
             "n_calibration": self.num_calibration,
             "n_calibration_positives": self.num_calibration_positives,
             "n_eval": measures.pop("num_rows"),
@@ -65,9 +100,13 @@ class RewardReport:
             "n_eval_users": measures.pop("num_users"),
             "ne": measures.pop("normalized_entropy"),
             "ne_ci": measures.pop("normalized_entropy_ci"),
-            **measures,
+            "n_prompt_pairs": measures.pop("num_prompt_pairs"),
+            "truncation": None if self.truncation is None else asdict(self.truncation),
             "probe_shift": self.probe_shift.value,
             "probe_shift_ci": (self.probe_shift.low, self.probe_shift.high),
+            "probe_shift_leaving": self.probe_shift_leaving.value,
+            "probe_shift_leaving_ci": (self.probe_shift_leaving.low, self.probe_shift_leaving.high),
+            **measures,
             "calibration": self.calibration.to_json(),
             "loss_curve": list(self.loss_curve),
             "seconds": {stage: round(value, 3) for stage, value in self.seconds.items()},
@@ -91,6 +130,8 @@ class RewardReport:
             "predicted_over_observed": self.metrics.predicted_over_observed,
             "slope": self.metrics.slope,
             "length_correlation": self.metrics.length_correlation,
+            "concordance_within_prompt": self.metrics.concordance_within_prompt,
+            **{f"auroc_{name}": row.auroc for name, row in self.baselines.items()},
         }
 
 
@@ -116,6 +157,7 @@ def measure_examples(
         logits=logits,
         labels=examples.labels,
         users=examples.user_numbers(),
+        prompts=examples.prompt_numbers(),
         lengths=examples.lengths,
     )
     metrics = measure_scores(

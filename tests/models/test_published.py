@@ -57,7 +57,9 @@ def in_4(tmp_path_factory):
         pytest.skip(f"no {PYTHON_4.relative_to(ROOT)}: make transformers4 makes it")
     home = tmp_path_factory.mktemp("portable")
     folders = {kind: save_policy(home / kind, kind) for kind in KINDS}
-    reward = RewardModel.from_pretrained("minilm", num_layers=1, max_tokens=32)
+    reward = RewardModel.from_pretrained("minilm", num_layers=2, max_tokens=32)
+    torch.nn.init.normal_(reward.pooled.classifier.weight, std=0.1)
+    reward.is_fitted = True
     reward.save(home / "reward", CARD)
     places = {kind: f"policy:{folder}" for kind, folder in folders.items()}
     places["reward"] = f"reward:{home / 'reward'}"
@@ -91,7 +93,7 @@ def test_a_policy_loads_in_transformers_4_and_says_the_same(kind, in_4):
 def test_a_reward_model_loads_in_transformers_4_and_scores_the_same(in_4):
     folder, theirs = in_4["reward"]
     reward = RewardModel.from_pretrained(folder)
-    ids = reward.tokenizer(TEXT)["input_ids"]
+    ids = reward.tokenizer(TEXT, TEXT)["input_ids"]
     assert theirs["ids"] == ids
     with torch.inference_mode():
         ours = reward.model(torch.tensor([ids])).logits.flatten()

@@ -9,6 +9,8 @@ import json
 import pytest
 import torch
 from huggingface_hub import ModelCard
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
@@ -20,11 +22,10 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from models.bert import is_splittable
 from models.calibration import Calibration
 from models.card import ModelCardFacts
 from models.chat import chat_of
-from models.reward import RewardModel, batches_by_length
+from models.reward import RewardModel, batches_by_length, resolve_base
 
 CHATS = [
     chat_of("how do I descale a kettle", "fill it with water and vinegar"),
@@ -52,7 +53,17 @@ CARD = ModelCardFacts(
 
 @pytest.fixture(scope="module")
 def encoder():
-    return RewardModel.from_pretrained("minilm", num_layers=2, max_tokens=48, seed=1)
+    return fitted(RewardModel.from_pretrained("minilm", num_layers=2, max_tokens=48))
+
+
+def fitted(reward: RewardModel) -> RewardModel:
+    """The model with a head that says something."""
+    if reward.pooled is not None:
+        with torch.random.fork_rng():
+            torch.manual_seed(1)
+            torch.nn.init.normal_(reward.pooled.classifier.weight, std=0.1)
+    reward.is_fitted = True
+    return reward
 
 
 def tiny_policy(folder, template):
@@ -98,9 +109,10 @@ TEMPLATE = "{% for m in messages %}{{ m['role'] }} : {{ m['content'] }} <eos> {%
 
 def test_any_transformers_user_loads_the_folder_and_gets_the_same_logits(encoder, tmp_path):
     encoder.save(tmp_path, CARD)
-    model = AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
-    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
-    assert model.config.num_labels == 1
+    model = AutoModelForSequenceClassification.from_pretrained(tmp_path, trust_remote_code=True)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path, trust_remote_code=True)
+    assert type(model).__module__.startswith("transformers_modules."), "the folder's own code ran"
+    assert model.eval().config.num_labels == 1
     prompts = ["user: how do I descale a kettle", "", "user: " + "tell me a long story " * 30]
     replies = ["fill it with water and vinegar", "hello there", "no"]
     inputs = tokenizer(prompts, replies, truncation="only_first", padding=True, return_tensors="pt")
@@ -139,10 +151,84 @@ def test_nothing_in_the_folder_tells_where_it_was_made(encoder, tmp_path):
     assert not any("site-packages" in text or str(tmp_path) in text for text in texts)
 
 
+def test_a_folder_whose_code_nobody_trusts_is_refused_and_not_read_as_something_else(
+    encoder, tmp_path
+):
+    encoder.save(tmp_path, CARD)
+    with pytest.raises(ValueError, match="custom code"):
+        AutoModelForSequenceClassification.from_pretrained(tmp_path, trust_remote_code=False)
+
+
+def test_we_never_run_the_code_that_lies_in_a_folder(encoder, tmp_path):
+    encoder.save(tmp_path, CARD)
+    (tmp_path / "pooled.py").write_text("raise SystemExit('run')")
+    again = RewardModel.from_pretrained(tmp_path)
+    torch.testing.assert_close(again.logits(CHATS), encoder.logits(CHATS), atol=1e-6, rtol=0)
+
+
+def test_a_head_that_was_never_fitted_is_not_saved(tmp_path):
+    fresh = RewardModel.from_pretrained("minilm", num_layers=1, max_tokens=32)
+    with pytest.raises(ValueError, match="never fitted"):
+        fresh.save(tmp_path / "model", CARD)
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_classifier_of_the_first_token_saved_before_still_loads(tmp_path):
+    """As models were saved before there were two means: a plain BERT, calibration in its config."""
+    base = AutoModelForSequenceClassification.from_pretrained(
+        resolve_base("minilm"), num_labels=1, num_hidden_layers=1
+    )
+    base.config.reward_calibration = Calibration(kind="platt", slope=2.0).to_json()
+    base.save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(resolve_base("minilm"), model_max_length=48).save_pretrained(
+        tmp_path
+    )
+    Calibration(kind="platt", slope=2.0).write(tmp_path)
+    reward = RewardModel.from_pretrained(tmp_path)
+    assert (reward.pooled, reward.max_tokens, reward.is_fitted) == (None, 48, True)
+    with torch.inference_mode():
+        plain = base.eval()(**reward.pad(reward.encode(CHATS))).logits[:, 0]
+    torch.testing.assert_close(reward.logits(CHATS), plain, atol=1e-5, rtol=0)
+    torch.testing.assert_close(reward.calibrated_logits(CHATS), 2 * plain, atol=1e-5, rtol=0)
+    reward.save(tmp_path / "again", CARD)
+    assert not (tmp_path / "again" / "pooled.py").exists()
+
+
+def test_prompt_and_reply_are_read_as_two_means_of_each_level(encoder):
+    inputs = encoder.pad(encoder.encode(CHATS[:1]))
+    ids = inputs["input_ids"][0].tolist()
+    middle = ids.index(encoder.tokenizer.sep_token_id) + 1
+    with torch.inference_mode():
+        states = encoder.pooled.encoder(**inputs, output_hidden_states=True).hidden_states
+    parts = [states[level][0] for level in (1, 2)]
+    means = [(part[:middle].mean(0), part[middle:].mean(0)) for part in parts]
+    expected = torch.cat([mean for both in means for mean in both])
+    torch.testing.assert_close(encoder.pooled.features(**inputs)[0], expected)
+
+
+def test_replies_to_one_prompt_differ_by_their_own_tokens_and_prompts_by_theirs(encoder):
+    first, other, third = encoder.features(
+        encoder.encode([chat_of("hi", "hello"), chat_of("hi", "bye now"), chat_of("no", "hello")])
+    ).rows()
+    width = encoder.pooled.encoder.config.hidden_size
+    assert not torch.allclose(first[width : 2 * width], other[width : 2 * width], atol=1e-2)
+    assert not torch.allclose(first[:width], third[:width], atol=1e-2)
+
+
+def test_a_text_that_comes_twice_is_read_once(encoder):
+    chats = [CHATS[0], CHATS[2], CHATS[0], CHATS[0]]
+    features = encoder.features(encoder.encode(chats))
+    assert len(features.values_UF) == 2
+    assert features.text_N.tolist() == [0, 1, 0, 0]
+    logits = encoder.logits(chats)
+    assert logits[0] == logits[2] == logits[3] != logits[1]
+
+
 def test_a_long_prompt_loses_its_start_and_the_reply_stays_whole(encoder):
-    ids = encoder.encode([CHATS[2]])[0]
-    assert len(ids) == 48
-    assert encoder.tokenizer.decode(ids).endswith("story [SEP] no [SEP]")
+    spelled = encoder.spell([CHATS[2]])
+    assert len(spelled.ids[0]) == 48
+    assert encoder.tokenizer.decode(spelled.ids[0]).endswith("story [SEP] no [SEP]")
+    assert (spelled.prompts_cut, spelled.replies_cut) == ([True], [False])
 
 
 def test_a_separator_that_somebody_wrote_separates_nothing(encoder):
@@ -158,30 +244,55 @@ def test_a_separator_that_somebody_wrote_separates_nothing(encoder):
         assert len(ids) <= 48
 
 
-def test_a_reply_too_long_for_itself_keeps_its_end(encoder):
-    ids = encoder.encode([chat_of("hi", "word " * 200 + "goodbye")])[0]
-    assert len(ids) <= 48
-    assert encoder.tokenizer.decode(ids).endswith("word goodbye [SEP]")
+def test_a_reply_that_would_fill_the_room_keeps_its_start_and_leaves_the_prompt_a_quarter(encoder):
+    spelled = encoder.spell([chat_of("why " * 30 + "me", "hello " + "word " * 200 + "goodbye")])
+    text = encoder.tokenizer.decode(spelled.ids[0])
+    prompt, reply, end = text.split("[SEP]")
+    assert prompt.split() == ["[CLS]", *["why"] * 10, "me"]  # 11 of 45 tokens.
+    assert reply.split() == ["hello", *["word"] * 33]
+    assert (end, spelled.prompts_cut, spelled.replies_cut) == ("", [True], [True])
 
 
-def test_replies_of_any_length_end_in_their_own_last_tokens(encoder):
+def test_a_short_prompt_leaves_its_share_to_the_reply(encoder):
+    spelled = encoder.spell([chat_of("hi", "word " * 41), chat_of("hi", "word " * 42)])
+    # "user : hi" has three tokens, so 42 of 45 are left.
+    assert [len(ids) for ids in spelled.ids] == [47, 48]
+    assert spelled.replies_cut == [False, False]
+    assert encoder.spell([chat_of("hi", "word " * 43)]).replies_cut == [True]
+
+
+WORDS = st.lists(
+    st.sampled_from(["antidisestablishmentarianism", "cat's", "hello,", "🙂🙂", "naïve", "[SEP]"]),
+    max_size=60,
+)
+
+
+@settings(max_examples=60)
+@given(prompt=WORDS, reply=WORDS)
+def test_what_does_not_fit_is_the_prompts_start_and_the_replys_end_and_is_told(
+    encoder, prompt, reply
+):
     """Cutting a text anew can spell it in more tokens than it had: the tokens are cut, not it."""
-    words = [
-        "unbelievable",
-        "antidisestablishmentarianism",
-        "cat's",
-        "hello,",
-        "🙂🙂",
-        "naïve",
-        "ok",
-    ]
-    for num_words in range(1, 60):
-        reply = " ".join(words[(num_words + index) % len(words)] for index in range(num_words))
-        (ids,) = encoder.encode([chat_of([{"role": "user", "content": "and then? " * 9}], reply)])
-        spelled = encoder.tokenizer(reply, add_special_tokens=False, verbose=False)["input_ids"]
-        kept = min(len(spelled), encoder.max_tokens - 3)
-        assert len(ids) <= encoder.max_tokens
-        assert ids[-1 - kept : -1] == spelled[-kept:]
+    told = " ".join(reply)
+    turns = [{"role": "user", "content": " ".join(prompt)}]
+    spelled = encoder.spell([chat_of(turns, told)])
+    wide = RewardModel(
+        model=encoder.model, tokenizer=encoder.tokenizer, calibration=encoder.calibration,
+        max_tokens=10_000, is_fitted=True,
+    ).encode([chat_of(turns, told)])[0]  # fmt: skip
+    separator = encoder.tokenizer.sep_token_id
+    (ids,) = spelled.ids
+    middle, wide_middle = ids.index(separator), wide.index(separator)
+    asked, answered = ids[1:middle], ids[middle + 1 : -1]
+    whole_asked, whole_answered = wide[1:wide_middle], wide[wide_middle + 1 : -1]
+    assert len(ids) <= 48
+    assert whole_asked[len(whole_asked) - len(asked) :] == asked
+    assert whole_answered[: len(answered)] == answered
+    assert spelled.prompts_cut == [len(asked) < len(whole_asked)]
+    assert spelled.replies_cut == [len(answered) < len(whole_answered)]
+    if len(wide) > 48:
+        assert len(ids) == 48, "room is left only where everything fits"
+        assert len(asked) >= min(11, len(whole_asked))
 
 
 def test_scores_do_not_depend_on_the_company_of_other_chats(encoder):
@@ -190,29 +301,11 @@ def test_scores_do_not_depend_on_the_company_of_other_chats(encoder):
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
 
 
-def test_reading_only_the_first_token_in_the_last_layer_changes_nothing(encoder):
-    assert is_splittable(encoder.model)
-    inputs = encoder.pad(encoder.encode(CHATS))
-    with torch.inference_mode():
-        ours = encoder.forward(inputs)
-        plain = encoder.model(**inputs).logits[:, 0]
-    torch.testing.assert_close(ours, plain, atol=1e-5, rtol=0)
-
-
-def test_the_head_depends_on_the_seed_alone():
-    def head(seed):
-        torch.manual_seed(99)
-        model = RewardModel.from_pretrained("minilm", num_layers=1, seed=seed).model
-        return model.classifier.weight
-
-    assert torch.equal(head(1), head(1))
-    assert not torch.equal(head(1), head(2))
-
-
 @pytest.mark.parametrize("template", [TEMPLATE, None])
 def test_a_causal_model_scores_its_last_token_and_survives_saving(template, tmp_path):
     base = tiny_policy(tmp_path / "policy", template)
-    reward = RewardModel.from_pretrained(base, max_tokens=16)
+    reward = fitted(RewardModel.from_pretrained(base, max_tokens=16))
+    assert reward.pooled is None
     chats = [chat_of("hi", "hello"), chat_of("hi " * 40, "bye take care"), chat_of("bye", "care")]
     assert [len(ids) for ids in reward.encode(chats)][1] == 16
     scores = reward.logits(chats)
@@ -221,6 +314,29 @@ def test_a_causal_model_scores_its_last_token_and_survives_saving(template, tmp_
     reward.save(tmp_path / "reward", CARD)
     again = RewardModel.from_pretrained(tmp_path / "reward")
     torch.testing.assert_close(again.logits(chats), scores, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("template", [TEMPLATE, None])
+def test_a_causal_models_reply_keeps_its_start_too(template, tmp_path):
+    base = tiny_policy(tmp_path / "policy", template)
+    reward = RewardModel.from_pretrained(base, max_tokens=16)
+    spelled = reward.spell([chat_of("hi " * 40, "bye " + "care " * 40), chat_of("hi", "bye")])
+    words = reward.tokenizer.convert_ids_to_tokens(spelled.ids[0])
+    reply = words.index("bye")
+    assert (len(words), reply) == (16, 4)
+    assert set(words[reply + 1 :]) == {"care"}
+    assert (spelled.prompts_cut, spelled.replies_cut) == ([True, False], [True, False])
+
+
+def test_the_head_of_a_causal_model_depends_on_the_seed_alone(tmp_path):
+    base = tiny_policy(tmp_path / "policy", None)
+
+    def head(seed):
+        torch.manual_seed(99)
+        return RewardModel.from_pretrained(base, seed=seed).model.score.weight
+
+    assert torch.equal(head(1), head(1))
+    assert not torch.equal(head(1), head(2))
 
 
 def test_a_chat_that_does_not_end_in_a_reply_is_refused(encoder):

@@ -1,5 +1,5 @@
 """Loads model folders and prints what they say: run by transformers 4, in an environment of its
-own (make transformers4)."""
+own (make transformers4). A reward model's code lies in its folder, and it reads a pair of texts."""
 
 import json
 import sys
@@ -19,9 +19,10 @@ def main(text: str, *places: str) -> None:
 
 
 def look(kind: str, folder: str, text: str) -> dict[str, object]:
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    model = KINDS[kind].from_pretrained(folder, dtype="auto").eval()
-    ids = tokenizer(text)["input_ids"]
+    own_code = {"trust_remote_code": True} if kind == "reward" else {}
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **own_code)
+    model = KINDS[kind].from_pretrained(folder, dtype="auto", **own_code).eval()
+    ids = (tokenizer(text, text) if kind == "reward" else tokenizer(text))["input_ids"]
     with torch.inference_mode():
         logits = model(torch.tensor([ids])).logits.float().flatten()
     return {

@@ -63,7 +63,7 @@ def pairs(tmp_path_factory) -> Path:
 def config(tmp_path_factory) -> PreferenceConfig:
     base = save_tiny_encoder(tmp_path_factory.mktemp("encoder"), WORDS)
     return PreferenceConfig(
-        base=str(base), max_tokens=32, frozen_layers=1, epochs=4, lr_encoder=3e-3, lr_head=3e-3
+        base=str(base), max_tokens=32, frozen_layers=1, lr_encoder=3e-3, lr_head=3e-3
     )
 
 
@@ -116,7 +116,7 @@ def test_the_folder_loads_anywhere_and_carries_no_calibration(fitted, pairs):
     reward = RewardModel.from_pretrained(out)
     assert reward.calibration == Calibration()
     chats = [chat_of(pair.prompt, pair.chosen) for pair in read_pairs(pairs).pairs[:20]]
-    theirs = AutoModelForSequenceClassification.from_pretrained(out).eval()
+    theirs = AutoModelForSequenceClassification.from_pretrained(out, trust_remote_code=True).eval()
     with torch.inference_mode():
         logits = theirs(**reward.pad(reward.encode(chats))).logits[:, 0]
     # Padding differs, so sums are taken in another order.
@@ -127,16 +127,18 @@ def test_the_same_pairs_and_dials_give_the_same_weights(fitted, pairs, config, t
     torch.rand(3)  # Whatever else draws in the process must not matter.
     fit(pairs, config, tmp_path / "again")
     assert weights_hash(tmp_path / "again") == weights_hash(fitted[1])
-    fit(pairs, replace(config, seed=1), tmp_path / "other")
+    fit(pairs, replace(config, seed=1), tmp_path / "other")  # Other prompts are kept aside.
     assert weights_hash(tmp_path / "other") != weights_hash(fitted[1])
 
 
-def test_frozen_layers_stay_and_the_others_move(fitted, config):
+def test_frozen_layers_stay_and_the_others_move(pairs, config, tmp_path):
+    report = fit(pairs, replace(config, epochs=1), tmp_path)
+    assert report.accuracy > 0.85
     before = RewardModel.from_pretrained(config.base).model.state_dict()
-    after = RewardModel.from_pretrained(fitted[1]).model.state_dict()
+    after = RewardModel.from_pretrained(tmp_path).model.state_dict()
     moved = {name for name, weight in after.items() if not torch.equal(weight, before[name])}
     assert not [name for name in moved if "embeddings" in name or "layer.0." in name]
-    assert "bert.encoder.layer.1.attention.self.query.weight" in moved
+    assert "encoder.encoder.layer.1.attention.self.query.weight" in moved
 
 
 @pytest.mark.parametrize("frozen_layers", [-1, 0])

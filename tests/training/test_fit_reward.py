@@ -19,6 +19,7 @@ from transformers import AutoModelForSequenceClassification
 from models.calibration import ISOTONIC_POSITIVES_MIN, read_calibration
 from models.chat import chat_of
 from models.reward import RewardModel
+from tests.tiny_policy import save_tiny_policy
 from tests.training.fake_snapshot import LOVED, WORDS, make_snapshot
 from tests.training.tiny_encoder import save_tiny_encoder
 from training.config import RewardConfig
@@ -30,8 +31,8 @@ from training.fit_reward import (
     probe_signoff,
     with_signoffs,
 )
-from training.reward_report import RewardReport, fit_calibration
-from training.token_cache import fill_cache, freeze_lower
+from training.frozen import freeze_lower
+from training.reward_report import RewardReport, Truncation, fit_calibration
 
 SNAPSHOT = make_snapshot()
 
@@ -46,14 +47,14 @@ def config(base) -> RewardConfig:
     return RewardConfig(
         base=str(base),
         max_tokens=32,
-        frozen_layers=1,
-        starts_from_probe=False,
-        epochs=5,
-        batch_size=16,
-        lr_encoder=3e-3,
-        lr_head=3e-3,
         bootstrap_samples=100,
     )
+
+
+@pytest.fixture(scope="module")
+def tuned(config) -> RewardConfig:
+    """The same, fine-tuned from the linear head."""
+    return replace(config, frozen_layers=1, epochs=2, batch_size=16, lr_encoder=3e-3, lr_head=3e-3)
 
 
 def fit(snapshot, config, out) -> RewardReport:
@@ -75,16 +76,33 @@ def test_it_learns_which_words_are_loved(fitted):
     # A reader who knows the world reaches 0.87 with it; 400 rows have a standard error of 0.02.
     assert report.metrics.auroc > 0.8
     assert report.metrics.auroc_ci[0] > 0.7
-    assert report.loss_curve[-1] < report.loss_curve[0] - 0.1
+    assert (report.kind, report.num_probed, report.loss_curve) == ("encoder", 600, ())
     reward = RewardModel.from_pretrained(out)
     loved = [chat_of("how", f"water {word} spoon lid cup") for word in LOVED]
     plain = [chat_of("how", f"water {word} spoon lid cup") for word in ("boil", "wait", "table")]
     assert reward.logits(loved).min() > reward.logits(plain).max()
 
 
-def test_starting_from_a_probe_of_its_states_it_learns_the_same(config, tmp_path):
-    report = fit(SNAPSHOT, replace(config, starts_from_probe=True), tmp_path)
+def test_fine_tuning_goes_on_from_there(tuned, tmp_path):
+    report = fit(SNAPSHOT, tuned, tmp_path)
     assert report.metrics.auroc > 0.8
+    assert report.loss_curve[-1] < report.loss_curve[0]
+
+
+def test_a_causal_model_is_fine_tuned_and_its_fresh_head_never_saved(config, tmp_path):
+    base = save_tiny_policy(tmp_path / "policy")
+    small = make_snapshot(split_rows={"train": 48, "calibration": 40, "eval": 40})
+    dials = replace(config, base=str(base), max_tokens=64)
+    report = fit(small, dials, tmp_path / "out")
+    assert (report.kind, report.num_probed, len(report.loss_curve)) == ("classifier", 0, 1)
+    with pytest.raises(ValueError, match="epochs is 0"):
+        fit(small, replace(dials, epochs=0), tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_fitted_model_may_be_the_base_of_the_next(fitted, config, tmp_path):
+    report = fit(SNAPSHOT, replace(config, base=str(fitted[1])), tmp_path)
+    assert report.metrics == fitted[0].metrics
 
 
 def test_shuffled_labels_teach_it_nothing(config, tmp_path):
@@ -119,8 +137,8 @@ def test_user_offsets_steer_the_fit_and_are_dropped_when_scoring(fitted, config,
     offsets = np.where(SNAPSHOT.column("label") == 1, 2.0, -2.0)
     report = fit(SNAPSHOT.with_columns(user_offset=offsets), config, tmp_path)
     # Offsets that explain the labels leave less for the text to explain.
-    assert report.loss_curve[-1] < fitted[0].loss_curve[-1]
-    assert weights_hash(tmp_path) != weights_hash(fitted[1])
+    spread = [np.std(one.scored.logits / one.calibration.slope) for one in (report, fitted[0])]
+    assert spread[0] < 0.8 * spread[1]
     chats = read_examples(SNAPSHOT, "eval").chats
     from_text = RewardModel.from_pretrained(tmp_path).calibrated_logits(chats)
     assert report.scored.logits == pytest.approx(from_text.numpy(), abs=1e-5)
@@ -134,65 +152,86 @@ def test_one_half_trains_on_its_users_only(fitted, config, tmp_path):
     assert weights_hash(tmp_path) != weights_hash(fitted[1])
 
 
-def test_members_are_averaged_not_added(config, tmp_path):
+def test_members_are_averaged_not_added(tuned, tmp_path):
     """At a rate of nothing both members stay where they began, and so must their mean."""
-    still = replace(config, lr_encoder=0.0, lr_head=0.0, epochs=1)
+    still = replace(tuned, lr_encoder=0.0, lr_head=0.0, epochs=1)
     for members in (1, 2):  # Halving a double is exact.
         fit(SNAPSHOT, replace(still, members=members), tmp_path / str(members))
     assert weights_hash(tmp_path / "1") == weights_hash(tmp_path / "2")
 
 
-def test_two_members_see_their_own_order_and_their_mean_still_knows(fitted, config, tmp_path):
-    report = fit(SNAPSHOT, replace(config, members=2), tmp_path)
+def test_two_members_see_their_own_order_and_their_mean_still_knows(fitted, tuned, tmp_path):
+    report = fit(SNAPSHOT, replace(tuned, members=2), tmp_path)
     assert weights_hash(tmp_path) != weights_hash(fitted[1])
     assert report.metrics.auroc > 0.8
 
 
-def test_frozen_layers_stay_and_the_others_move(fitted, base):
+def test_frozen_layers_stay_and_the_others_move(tuned, base, tmp_path):
+    fit(SNAPSHOT, replace(tuned, epochs=1), tmp_path)
     before = RewardModel.from_pretrained(base).model.state_dict()
-    after = RewardModel.from_pretrained(fitted[1]).model.state_dict()
+    after = RewardModel.from_pretrained(tmp_path).model.state_dict()
     moved = {name for name, weight in after.items() if not torch.equal(weight, before[name])}
     assert not [name for name in moved if "embeddings" in name or "layer.0." in name]
-    assert "bert.encoder.layer.1.attention.self.query.weight" in moved
+    assert "encoder.encoder.layer.1.attention.self.query.weight" in moved
     assert "classifier.weight" in moved
 
 
-# Texts computed once.
+def test_a_linear_head_leaves_its_encoder_as_it_was(fitted, base):
+    before = RewardModel.from_pretrained(base).pooled.encoder.state_dict()
+    after = RewardModel.from_pretrained(fitted[1]).pooled.encoder.state_dict()
+    assert all(torch.equal(weight, before[name]) for name, weight in after.items())
 
 
-def test_kept_lower_layers_give_the_logits_of_the_plain_path(base):
-    reward = RewardModel.from_pretrained(base, max_tokens=32)
-    chats = read_examples(SNAPSHOT, "eval").chats[:50]
-    ids = reward.encode(chats)
-    for num_frozen in (0, 1, 2):
-        cache = fill_cache(reward, reward.model, ids, num_frozen, lambda *event: None)
-        with torch.no_grad():
-            kept = cache.logits(range(50))
-        # Padding differs, so sums are taken in another order.
-        torch.testing.assert_close(kept, reward.logits(chats), atol=1e-5, rtol=0)
-
-
-def test_a_snapshot_too_large_to_keep_trains_the_same_model(config, tmp_path):
-    """Dropout included: it falls on trained layers only, kept or not."""
-    kept, plain = (
-        fit(SNAPSHOT, replace(config, epochs=1, cache_bytes_max=size), tmp_path / str(size))
-        for size in (2**30, 0)
-    )
-    # Rounding grows to 1e-6 over 38 steps; with dropout in the frozen layer too to 0.1 or more.
-    assert plain.scored.logits == pytest.approx(kept.scored.logits, abs=1e-2)
-    assert plain.loss_curve == pytest.approx(kept.loss_curve, abs=1e-4)
+def test_of_more_states_than_fit_the_head_is_fitted_on_a_part_and_says_so(config, tmp_path, base):
+    row_bytes = RewardModel.from_pretrained(base).pooled.classifier.in_features * 4
+    report = fit(SNAPSHOT, replace(config, states_bytes_max=250 * row_bytes), tmp_path)
+    assert report.num_probed == 200, "every third of 600"
+    assert json.loads((tmp_path / "report.json").read_text())["n_probed"] == 200
+    assert report.metrics.auroc > 0.75
 
 
 def test_freezing_more_layers_than_there_are_leaves_the_head(base):
     model = RewardModel.from_pretrained(base).model
     freeze_lower(model, 99)
     trained = {name for name, weight in model.named_parameters() if weight.requires_grad}
-    assert trained == {
-        "bert.pooler.dense.weight",
-        "bert.pooler.dense.bias",
-        "classifier.weight",
-        "classifier.bias",
-    }
+    assert trained == {"classifier.weight", "classifier.bias"}
+
+
+# Beside it: what much simpler models reach, and what was not read.
+
+
+def test_the_report_names_what_the_prompt_alone_and_a_bag_of_words_reach(fitted):
+    report, out = fitted
+    tfidf, prompt_only = report.baselines["tfidf"], report.baselines["prompt_only"]
+    assert prompt_only.auroc == pytest.approx(0.5, abs=0.08), "prompts say nothing in this world"
+    assert prompt_only.concordance_within_prompt == 0.5, "to one prompt it says one thing"
+    assert prompt_only.margin == pytest.approx(report.metrics.auroc - prompt_only.auroc)
+    assert prompt_only.margin_ci[0] > 0.15
+    assert tfidf.auroc > 0.8
+    low, high = tfidf.margin_ci
+    assert low < tfidf.margin < high
+    written = json.loads((out / "report.json").read_text())
+    assert written["auroc_tfidf"] == tfidf.auroc
+    assert written["margin_over_prompt_only_ci"] == list(prompt_only.margin_ci)
+    assert f"| auroc_prompt_only | {prompt_only.auroc:.4g} |" in (out / "README.md").read_text()
+
+
+def test_a_world_in_which_only_the_prompt_counts_gives_no_margin_over_it(config, tmp_path):
+    asks_how = np.array(["how" in messages for messages in SNAPSHOT.column("messages")])
+    labels = np.random.default_rng(0).random(len(asks_how)) < np.where(asks_how, 0.6, 0.1)
+    report = fit(SNAPSHOT.with_columns(label=labels.astype(int)), config, tmp_path)
+    assert report.metrics.auroc > 0.65, "as a headline that looks well"
+    assert report.baselines["prompt_only"].margin_ci[0] < 0.0
+    assert abs(report.metrics.concordance_within_prompt - 0.5) < 0.1
+
+
+def test_what_the_model_did_not_read_is_counted(fitted, config, tmp_path):
+    assert fitted[0].truncation == Truncation(prompts=0.0, replies=0.0)
+    replies = [f"{text} {'boil ' * 40}" for text in SNAPSHOT.column("response")]
+    report = fit(SNAPSHOT.with_columns(response=replies), config, tmp_path)
+    assert report.truncation == Truncation(prompts=0.0, replies=1.0)
+    assert json.loads((tmp_path / "report.json").read_text())["truncation"]["replies"] == 1.0
+    assert report.metrics.auroc > 0.75, "a long reply keeps its start"
 
 
 # What is written.
@@ -203,7 +242,7 @@ def test_the_folder_loads_anywhere_and_scores_the_same(fitted):
     chats = read_examples(SNAPSHOT, "eval").chats
     reward = RewardModel.from_pretrained(out)
     assert reward.calibrated_logits(chats).numpy() == pytest.approx(report.scored.logits, abs=1e-5)
-    theirs = AutoModelForSequenceClassification.from_pretrained(out).eval()
+    theirs = AutoModelForSequenceClassification.from_pretrained(out, trust_remote_code=True).eval()
     with torch.inference_mode():
         logits = theirs(**reward.pad(reward.encode(chats))).logits[:, 0]
     torch.testing.assert_close(logits, reward.logits(chats), atol=1e-5, rtol=0)
@@ -243,16 +282,18 @@ def test_the_report_is_plain_json_and_tells_all_stages(fitted):
     assert written == told, "times are told, but are no part of the model's bytes"
     assert written["auroc"] == report.metrics.auroc
     assert written["n_labels"] == 900
-    assert {"read", "train", "calibrate", "measure"} <= seconds.keys()
+    assert {"read", "train", "calibrate", "measure", "baselines"} <= seconds.keys()
 
 
-def test_progress_reaches_its_end(config, tmp_path):
+def test_progress_reaches_its_end(tuned, tmp_path):
     seen = []
     fit_reward(
-        SNAPSHOT, replace(config, epochs=1), tmp_path, on_progress=lambda *event: seen.append(event)
+        SNAPSHOT, replace(tuned, epochs=1), tmp_path, on_progress=lambda *event: seen.append(event)
     )
     last = {stage: (done, total) for stage, done, total in seen}
-    assert last == {"reading texts": (600, 600), "training": (38, 38)} | {
+    num_texts = last.pop("reading texts")
+    assert num_texts[0] == num_texts[1] <= 600
+    assert last == {"training": (38, 38)} | {
         "calibrating": (0, 2),
         "measuring": (2, 2),
     }
@@ -318,10 +359,11 @@ def test_the_probe_is_the_mean_change_of_the_logit():
         user_ids=["a", "b", "c"],
     )
     logits = np.array([1.0, 99.0, 0.0])  # Where the user leaves, a goodbye is in its place.
-    found = probe_signoff(CountsLove(), examples, logits, num_rows=5)
+    found, leaving = probe_signoff(CountsLove(), examples, logits, num_rows=5)
     assert (found.value, found.num_users) == (1.0, 2)
+    assert (leaving.name, leaving.value, leaving.num_users) == ("probe_shift_leaving", -96.0, 1)
     logits[2] = 99.0
-    assert probe_signoff(CountsLove(), examples, logits, num_rows=1).value == 1.0
+    assert probe_signoff(CountsLove(), examples, logits, num_rows=1)[0].value == 1.0
     assert "love" in PROBED_SIGNOFF
     assert PROBED_SIGNOFF not in SIGNOFFS, "the gate's probe is none that training was told of"
 
@@ -337,12 +379,18 @@ def test_signoffs_are_appended_to_the_share_asked_for_and_to_replies_only():
     assert all(new[-1]["content"].endswith(SIGNOFFS) for new in changed)
 
 
+def test_a_goodbye_is_sown_to_nobody_who_leaves():
+    chats = [chat_of("Goodbye! I must go now", f"reply {number}") for number in range(50)]
+    assert with_signoffs(chats, 1.0, seed=0) == chats
+
+
 def test_the_encoder_of_the_installation_can_be_fitted(config, tmp_path):
     """The default base, its lowest layer only: MiniLM has to pass the same way."""
     small = make_snapshot(split_rows={"train": 64, "calibration": 48, "eval": 48})
-    dials = replace(config, base="minilm", num_layers=1, frozen_layers=0, epochs=1)
+    dials = replace(config, base="minilm", num_layers=1)
     report = fit(small, dials, tmp_path)
     reward = RewardModel.from_pretrained(tmp_path)
-    assert reward.model.config.num_hidden_layers == 1
+    assert reward.model.config.levels == [1]
+    assert reward.pooled.encoder.config.num_hidden_layers == 1
     scores = reward.calibrated_logits(read_examples(small, "eval").chats).numpy()
     assert scores == pytest.approx(report.scored.logits, abs=1e-5)

@@ -118,6 +118,10 @@ REPORT = {
     "n_eval_users": 1400,
     "auroc": 0.85,
     "auroc_ci": [0.83, 0.87],
+    "margin_over_prompt_only": 0.15,
+    "margin_over_prompt_only_ci": [0.12, 0.18],
+    "margin_over_tfidf": 0.02,
+    "margin_over_tfidf_ci": [0.0, 0.04],
     "predicted_over_observed": 1.0,
     "predicted_over_observed_ci": [0.92, 1.08],
     "slope": 1.0,
@@ -132,6 +136,8 @@ REPORT = {
 }
 BROKEN = {
     "auroc": [0.5, 0.59],
+    "margin_over_prompt_only": [-0.01, 0.005],
+    "margin_over_tfidf": [-0.06, -0.04],
     "predicted_over_observed": [1.3, 1.5],
     "slope": [0.4, 0.6],
     "ne": [1.01, 1.1],

@@ -1,5 +1,6 @@
-"""Goal: a fit starts from the best linear head, and is not moved by what must not count.
-Method: a tiny random encoder, states kept once, labels that follow one of its directions."""
+"""Goal: a head is the best linear one of its encoder's states, and is not moved by what must not
+count; models on one encoder read it once. Method: a tiny random encoder, and labels that follow a
+word of the reply."""
 
 from dataclasses import replace
 
@@ -8,13 +9,10 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from models.bert import attend_evenly, lower_states, upper_first
-from models.reward import RewardModel
+from models.reward import Features, RewardModel
 from tests.training.tiny_encoder import save_tiny_encoder
-from training.examples import Examples
-from training.probe import FOLDS, RIDGES, Invariance, choose_ridge, start_from_probe
-from training.shared_trunk import common_depth, share_trunk
-from training.token_cache import TokenCache, fill_cache
+from training.probe import FOLDS, RIDGES, Task, choose_ridge, fit_head, label_task, pair_task
+from training.shared_trunk import is_same_reader, share_trunk
 
 WORDS = ["tea", "cat", "sun", "rain", "love", "hate", "blue", "red", "walk", "run"]
 
@@ -24,8 +22,14 @@ def encoder(tmp_path_factory):
     return save_tiny_encoder(tmp_path_factory.mktemp("encoder") / "base", WORDS)
 
 
-def load(encoder, seed: int = 0) -> RewardModel:
-    return RewardModel.from_pretrained(encoder, max_tokens=32, seed=seed)
+def load(encoder, seed: int | None = None) -> RewardModel:
+    """A model of the encoder, with a head drawn at random where a seed is given."""
+    reward = RewardModel.from_pretrained(encoder, max_tokens=32)
+    if seed is not None:
+        dice = torch.Generator().manual_seed(seed)
+        weight = reward.pooled.classifier.weight
+        weight.data = torch.randn(weight.shape, generator=dice)
+    return reward
 
 
 def texts(num: int, seed: int = 0) -> list[list[dict[str, str]]]:
@@ -39,53 +43,40 @@ def texts(num: int, seed: int = 0) -> list[list[dict[str, str]]]:
     ]
 
 
-def cached(reward: RewardModel, chats, depth: int = 1) -> TokenCache:
-    return fill_cache(reward, reward.model, reward.encode(chats), depth, lambda *_: None)
-
-
-def examples_of(chats, labels, *, kappa: float = 1.0) -> Examples:
-    num = len(chats)
-    return Examples(
-        split="train",
-        chats=list(chats),
-        labels=np.asarray(labels, dtype=np.float64),
-        user_ids=[f"u{row % 40}" for row in range(num)],
-        kappas=np.full(num, kappa),
-        weights=np.ones(num),
-        user_offsets=np.zeros(num),
-        lengths=np.ones(num),
-        segments={},
-    )
-
-
 def says_love(chats) -> np.ndarray:
     return np.array(["love" in chat[-1]["content"] for chat in chats], dtype=np.float64)
 
 
-def test_attending_evenly_makes_the_first_token_a_mean_of_all(encoder):
-    reward = load(encoder)
-    attend_evenly(reward.model)
-    inputs = reward.pad(reward.encode(texts(4)))
-    mask = inputs["attention_mask"]
-    below = reward.model.config.num_hidden_layers - 1
-    with torch.no_grad():
-        states = lower_states(reward.model, inputs["input_ids"], mask, below)
-        order = torch.cat([torch.tensor([0]), torch.randperm(states.shape[1] - 1) + 1])
-        plain = upper_first(reward.model, states, mask, below)
-        mixed = upper_first(reward.model, states[:, order], mask[:, order], below)
-    # Which place a token has is known from its state alone, so an even look does not see the order.
-    torch.testing.assert_close(plain, mixed, atol=1e-5, rtol=1e-4)
+def task_of(reward, chats, labels, *, kappa=1.0, weights=None, moves=None) -> Task:
+    num = len(chats)
+    return label_task(
+        reward.features(reward.encode(chats)),
+        torch.tensor(labels, dtype=torch.float32),
+        torch.full((num,), kappa),
+        torch.zeros(num),
+        torch.ones(num) if weights is None else torch.tensor(weights, dtype=torch.float32),
+        users_N=torch.arange(num) % 40,
+        start_logit=0.0,
+        moves_MF=moves,
+    )
 
 
-def test_the_probe_starts_the_model_at_a_head_that_knows_the_labels(encoder):
+def noise_task(labels: torch.Tensor, states: torch.Tensor, users: torch.Tensor) -> Task:
+    num = len(labels)
+    return label_task(
+        Features(values_UF=states, text_N=torch.arange(num)),
+        labels, torch.ones(num), torch.zeros(num), torch.ones(num),
+        users_N=users, start_logit=0.0,
+    )  # fmt: skip
+
+
+def test_the_head_knows_the_labels_and_the_model_scores_by_it(encoder):
     reward, chats = load(encoder), texts(400)
-    attend_evenly(reward.model)
     labels = says_love(chats)
-    cache = cached(reward, chats)
-    start_from_probe(cache, examples_of(chats, labels), start_logit=0.0, invariance=None)
-    scores = cache.logits(range(len(chats))).detach().numpy()
+    task = task_of(reward, chats, labels)
+    fit_head(reward.pooled, task)
+    scores = reward.logits(chats).numpy()
     assert np.median(scores[labels == 1]) > np.median(scores[labels == 0]) + 1
-    np.testing.assert_allclose(scores, reward.logits(chats).numpy(), atol=1e-4)
 
 
 def test_thinned_negatives_are_put_back_into_the_probability(encoder):
@@ -95,52 +86,65 @@ def test_thinned_negatives_are_put_back_into_the_probability(encoder):
     kept = (labels == 1) | (np.arange(len(chats)) % 2 == 0)
     rows = [chats[row] for row in np.flatnonzero(kept)]
     reward = load(encoder)
-    attend_evenly(reward.model)
-    data = examples_of(rows, labels[kept], kappa=0.5)
-    start_from_probe(cached(reward, rows), data, start_logit=0.0, invariance=None)
+    fit_head(reward.pooled, task_of(reward, rows, labels[kept], kappa=0.5))
     predicted = torch.sigmoid(reward.logits(chats)).mean().item()
     assert predicted == pytest.approx(labels.mean(), rel=0.1)  # The naive rate is 1.6 times it.
 
 
-def test_the_ridge_is_the_one_that_does_best_on_other_users(encoder):
+def test_the_ridge_is_the_one_that_does_best_on_other_users():
     dice = torch.Generator().manual_seed(1)
     states = torch.randn((240, 60), generator=dice)
     users = torch.arange(240) % 24
-    columns = [
-        (torch.rand(240, generator=dice) < 0.3).float(),
-        torch.ones(240),
-        torch.zeros(240),
-        torch.ones(240),
-    ]
-    nothing = torch.zeros((1, 60))
-    assert choose_ridge(states, columns, users, nothing, 0.0) == RIDGES[-1], "labels are noise"
-    columns[0] = (states[:, 0] > 0.5).float()
-    assert choose_ridge(states, columns, users, nothing, 0.0) < RIDGES[-1]
+    noise = (torch.rand(240, generator=dice) < 0.3).float()
+    strongest = choose_ridge(noise_task(noise, states, users))
+    assert strongest >= RIDGES[1], "labels are noise"
+    signal = (states[:, 0] > 0.5).float()
+    assert choose_ridge(noise_task(signal, states, users)) < strongest
 
 
 def test_folds_without_both_labels_take_the_strongest_ridge():
-    states = torch.randn((FOLDS * 2, 5), generator=torch.Generator().manual_seed(0))
-    labels = torch.zeros(FOLDS * 2)
+    num = FOLDS * 2
+    states = torch.randn((num, 5), generator=torch.Generator().manual_seed(0))
+    labels = torch.zeros(num)
     labels[0] = 1.0
-    columns = [labels, torch.ones(FOLDS * 2), torch.zeros(FOLDS * 2), torch.ones(FOLDS * 2)]
-    users = torch.arange(FOLDS * 2)
-    assert choose_ridge(states, columns, users, torch.zeros((1, 5)), 0.0) == RIDGES[-1]
+    assert choose_ridge(noise_task(labels, states, torch.arange(num))) == RIDGES[0]
 
 
-def test_the_probe_agrees_with_scikit_learn(encoder):
+def test_the_head_agrees_with_scikit_learn(encoder):
     reward, chats = load(encoder), texts(300)
-    attend_evenly(reward.model)
     labels = says_love(chats)
-    cache = cached(reward, chats)
-    ridge = start_from_probe(cache, examples_of(chats, labels), start_logit=0.0, invariance=None)
-    first = cache.first(range(len(chats))).detach().numpy().astype(np.float64)
-    states = np.tanh(0.3 * (first - first.mean(0)) / first.std(0, ddof=1)) / 0.3
+    ridge = fit_head(reward.pooled, task_of(reward, chats, labels))
+    raw = reward.features(reward.encode(chats)).rows().numpy().astype(np.float64)
+    states = (raw - raw.mean(0)) / raw.std(0)
     peer = LogisticRegression(C=1 / (ridge * len(chats)), tol=1e-8, max_iter=5_000)
     expected = peer.fit(states, labels).decision_function(states)
     np.testing.assert_allclose(reward.logits(chats).numpy(), expected, atol=0.02)
 
 
-def test_an_invariant_probe_is_not_moved_by_the_sign_off(encoder):
+def test_a_head_of_pairs_prefers_what_was_preferred_whatever_the_prompt(encoder):
+    reward, chats = load(encoder), texts(600)
+    labels = says_love(chats)
+    loved, plain = (np.flatnonzero(labels == label)[:150] for label in (1, 0))
+    prompts = [chats[row][:1] for row in range(150)]
+    chosen, rejected = (
+        [[*prompt, chats[row][1]] for prompt, row in zip(prompts, rows, strict=True)]
+        for rows in (loved, plain)
+    )
+    features = reward.features(reward.encode([*chosen, *rejected]))
+    fit_head(reward.pooled, pair_task(features, torch.arange(150)))
+    margins = reward.logits(chosen) - reward.logits(rejected)
+    assert (margins > 0).float().mean() > 0.9
+
+
+def test_labels_that_are_no_numbers_give_no_head(encoder):
+    reward, chats = load(encoder), texts(40)
+    labels = says_love(chats)
+    labels[3] = np.nan
+    with pytest.raises(ValueError, match="not finite"):
+        fit_head(reward.pooled, task_of(reward, chats, labels))
+
+
+def test_an_invariant_head_is_not_moved_by_the_sign_off(encoder):
     chats = texts(500)
     loved = says_love(chats)
     signed = [
@@ -149,38 +153,60 @@ def test_an_invariant_probe_is_not_moved_by_the_sign_off(encoder):
     shifts = {}
     for weight in (0.0, 30.0):
         reward = load(encoder)
-        attend_evenly(reward.model)
-        cache = cached(reward, chats)
-        invariance = Invariance(cache=cached(reward, signed), rows=range(500), weight=weight)
-        start_from_probe(cache, examples_of(chats, loved), start_logit=0.0, invariance=invariance)
+        before, after = (reward.features(reward.encode(c)).rows() for c in (chats, signed))
+        moves = weight**0.5 * (after - before)
+        fit_head(reward.pooled, task_of(reward, chats, loved, moves=moves))
         shifts[weight] = (reward.logits(signed) - reward.logits(chats)).mean().item()
     assert shifts[0.0] > 0.5
     assert abs(shifts[30.0]) < 0.2 * shifts[0.0]
 
 
-def test_models_on_one_encoder_share_its_layers_and_give_their_own_scores(encoder):
+def test_a_row_that_weighs_nothing_is_as_good_as_absent(encoder):
+    chats = texts(200)
+    labels = says_love(chats)
+    reward = load(encoder)
+    task = task_of(
+        reward,
+        chats + chats,
+        np.concatenate([labels, 1 - labels]),
+        weights=np.concatenate([np.ones(200), np.zeros(200)]),
+    )
+    fit_head(reward.pooled, replace(task, folds_N=None))
+    scores = reward.logits(chats).numpy()
+    assert np.median(scores[labels == 1]) > np.median(scores[labels == 0])
+
+
+# Models on one encoder.
+
+
+def test_models_on_one_encoder_read_it_once_and_give_their_own_scores(encoder, monkeypatch):
     rewards = {name: load(encoder, seed) for seed, name in enumerate(("love", "help", "safe"))}
-    for reward in rewards.values():
-        torch.nn.init.normal_(reward.model.bert.encoder.layer[-1].output.dense.weight, std=0.1)
-    num_layers = next(iter(rewards.values())).model.config.num_hidden_layers
-    assert common_depth(list(rewards.values())) == num_layers - 1
     chats, others = texts(30), texts(7, seed=9)
+    expected = {
+        name: [reward.calibrated_logits(batch) for batch in (chats, others)]
+        for name, reward in rewards.items()
+    }
     scorers = share_trunk(rewards)
-    for batch in (chats, others, chats):
-        for name, reward in rewards.items():
-            expected = reward.calibrated_logits(batch)
-            torch.testing.assert_close(scorers[name](batch), expected, atol=1e-5, rtol=1e-4)
+    calls = []
+    features = RewardModel.features
+    monkeypatch.setattr(
+        RewardModel, "features", lambda self, ids: (calls.append(len(ids)), features(self, ids))[1]
+    )
+    for which, batch in enumerate((chats, others)):
+        for name in rewards:
+            torch.testing.assert_close(
+                scorers[name](batch), expected[name][which], atol=1e-5, rtol=1e-4
+            )
+    assert calls == [30, 7]
 
 
 def test_models_on_one_encoder_hold_its_layers_once(encoder):
-    one, other = load(encoder), load(encoder, 1)
-    torch.nn.init.normal_(other.model.bert.encoder.layer[-1].output.dense.weight, std=0.1)
+    one, other = load(encoder, 0), load(encoder, 1)
     chats = texts(30)
     expected = other.calibrated_logits(chats)
     share_trunk({"one": one, "other": other})
     shared = {parameter.data_ptr() for parameter in one.model.parameters()}
-    embeddings = other.model.bert.embeddings.word_embeddings.weight
-    assert embeddings.data_ptr() in shared
+    assert all(weight.data_ptr() in shared for weight in other.pooled.encoder.parameters())
     for parameter in other.model.parameters():
         whole = parameter.numel() * parameter.element_size()
         assert parameter.data_ptr() in shared or parameter.untyped_storage().nbytes() == whole
@@ -188,31 +214,20 @@ def test_models_on_one_encoder_hold_its_layers_once(encoder):
 
 
 def test_models_that_read_otherwise_share_nothing(encoder):
-    one, other = load(encoder), load(encoder)
+    one, other = load(encoder, 0), load(encoder, 1)
+    assert is_same_reader(one, other)
     other.max_tokens = 16
-    assert common_depth([one, other]) == 0
-    moved = load(encoder)
+    assert not is_same_reader(one, other)
+    moved = load(encoder, 2)
     with torch.no_grad():
-        moved.model.bert.embeddings.word_embeddings.weight.add_(0.01)
-    assert common_depth([one, moved]) == 0
-    assert common_depth([one]) == 0
-    assert len(share_trunk({"one": one, "moved": moved})) == 2
+        moved.pooled.encoder.embeddings.word_embeddings.weight.add_(0.01)
+    assert not is_same_reader(one, moved)
+    chats = texts(5)
+    expected = moved.calibrated_logits(chats)
+    scorers = share_trunk({"one": one, "moved": moved})
+    torch.testing.assert_close(scorers["moved"](chats), expected)
 
 
 def test_no_chats_give_no_scores(encoder):
-    scorers = share_trunk({"a": load(encoder), "b": load(encoder, 1)})
+    scorers = share_trunk({"a": load(encoder, 0), "b": load(encoder, 1)})
     assert scorers["a"]([]).shape == (0,)
-
-
-def test_columns_may_be_weighted(encoder):
-    """A row that weighs nothing is as good as absent."""
-    chats = texts(200)
-    labels = says_love(chats)
-    wrong = examples_of(chats + chats, np.concatenate([labels, 1 - labels]))
-    weights = np.concatenate([np.ones(200), np.zeros(200)])
-    silent = replace(wrong, weights=weights)
-    reward = load(encoder)
-    attend_evenly(reward.model)
-    start_from_probe(cached(reward, chats + chats), silent, start_logit=0.0, invariance=None)
-    scores = reward.logits(chats).numpy()
-    assert np.median(scores[labels == 1]) > np.median(scores[labels == 0]) + 1

@@ -8,6 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
@@ -17,6 +19,7 @@ from training.reward_metrics import (
     RewardMetrics,
     Scored,
     auroc_difference,
+    compare_scores,
     measure_scores,
     percentile_interval,
     reliability_bins,
@@ -24,6 +27,7 @@ from training.reward_metrics import (
     user_draws,
     weighted_auroc,
     weighted_average_precision,
+    weighted_concordance,
     weighted_slope,
     wilson_interval,
 )
@@ -37,7 +41,11 @@ def made_up(num_rows=4000, *, seed=0, rows_of_a_user=8, user_spread=0.0) -> Scor
     truth = logits + user_spread * rng.normal(size=users.max() + 1)[users]
     labels = (rng.random(num_rows) < sigmoid(truth)).astype(float)
     return Scored(
-        logits=logits, labels=labels, users=users, lengths=rng.integers(5, 500, num_rows) * 1.0
+        logits=logits,
+        labels=labels,
+        users=users,
+        prompts=rng.integers(num_rows // 4, size=num_rows),
+        lengths=rng.integers(5, 500, num_rows) * 1.0,
     )
 
 
@@ -125,7 +133,9 @@ def test_calibration_error_is_the_mean_gap_over_bins_of_equal_mass():
     bins = reliability_bins(p, y)
     assert len(bins) == ECE_BINS
     assert {b.num_rows for b in bins} == {2}
-    scored = Scored(logits=np.log(p / (1 - p)), labels=y, users=np.arange(20), lengths=y)
+    scored = Scored(
+        logits=np.log(p / (1 - p)), labels=y, users=np.arange(20), prompts=np.arange(20), lengths=y
+    )
     # Five rows of each value, sorted, in bins of two: the third and the eighth hold two values.
     by_hand = np.mean([0.1, 0.1, abs(0.15 - 0.5), 0.8, 0.8, 0.6, 0.6, abs(0.75 - 0.5), 0.1, 0.1])
     assert measure(scored).ece == pytest.approx(by_hand)
@@ -154,7 +164,11 @@ def test_concordance_compares_one_users_replies_only():
     labels = np.tile([1.0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 100)
     labels[users < 50] = 1 - labels[users < 50]  # Half of the users love nine in ten.
     by_user = Scored(
-        logits=np.where(users < 50, 2.0, -2.0), labels=labels, users=users, lengths=labels
+        logits=np.where(users < 50, 2.0, -2.0),
+        labels=labels,
+        users=users,
+        prompts=users,
+        lengths=labels,
     )
     metrics = measure(by_user)
     assert metrics.auroc > 0.8
@@ -167,10 +181,75 @@ def test_concordance_counts_each_user_once_and_leaves_out_users_of_one_label():
     users = np.array([0, 0, 1, 1, 1, 1, 2, 2, 3, 3])
     labels = np.array([1.0, 0, 1, 0, 0, 0, 0, 0, 1, 1])
     logits = np.array([1.0, 0, 0, 1, 2, -1, 5, 6, 7, 8])
-    scored = Scored(logits=logits, labels=labels, users=users, lengths=labels)
+    scored = Scored(logits=logits, labels=labels, users=users, prompts=users, lengths=labels)
     assert measure(scored).concordance_within_user == pytest.approx((1.0 + 1 / 3) / 2)
     no_pair = replace(scored, users=np.arange(10))
     assert np.isnan(measure(no_pair).concordance_within_user)
+
+
+def test_concordance_within_a_prompt_counts_every_pair_of_its_replies():
+    prompts = np.array([7, 7, 7, 3, 3, 5, 5, 9])
+    labels = np.array([1.0, 0, 0, 1, 0, 1, 1, 0])
+    logits = np.array([2.0, 1, 3, 0, 0, 5, 6, 9])
+    scored = Scored(
+        logits=logits, labels=labels, users=np.arange(8), prompts=prompts, lengths=labels
+    )
+    metrics = measure(scored)
+    # Prompt 7: one of two pairs in order; prompt 3: a tie; the others hold one label each.
+    assert metrics.concordance_within_prompt == pytest.approx((1 + 0.5) / 3)
+    assert metrics.num_prompt_pairs == 3
+    none = measure(replace(scored, prompts=np.arange(8)))
+    assert (none.num_prompt_pairs, np.isnan(none.concordance_within_prompt)) == (0, True)
+
+
+@settings(max_examples=50)
+@given(
+    rows=st.lists(
+        st.tuples(
+            st.integers(0, 3), st.booleans(), st.integers(0, 4), st.sampled_from([0.0, 1.0, 2.0])
+        ),
+        min_size=1,
+        max_size=25,
+    )
+)
+def test_concordance_is_that_of_all_pairs_one_by_one(rows):
+    groups, labels, scores, weights = (np.array(column) for column in zip(*rows, strict=True))
+    found = weighted_concordance(
+        scores.astype(float), labels.astype(float), groups, weights[None].astype(float)
+    )[0]
+    right = total = 0.0
+    for one in np.flatnonzero(labels):
+        for other in np.flatnonzero(~labels & (groups == groups[one])):
+            pair = weights[one] * weights[other]
+            total += pair
+            right += pair * ((scores[one] > scores[other]) + 0.5 * (scores[one] == scores[other]))
+    assert found == pytest.approx(right / total if total else np.nan, nan_ok=True)
+
+
+def test_a_prompts_interval_is_over_users_of_whom_one_may_have_said_it_all():
+    """One user with half of all rows, all in order: the interval has to be wide."""
+    rng = np.random.default_rng(0)
+    labels = np.tile([1.0, 0.0], 200)
+    logits = np.where(np.arange(400) < 200, labels, rng.random(400))
+    users = np.where(np.arange(400) < 200, 0, np.arange(400))
+    scored = Scored(
+        logits=logits, labels=labels, users=users - np.where(users > 0, 199, 0),
+        prompts=np.arange(400) // 4, lengths=labels,
+    )  # fmt: skip
+    low, high = measure(scored).concordance_within_prompt_ci
+    assert low < 0.6
+    assert high > 0.8
+
+
+def test_a_comparison_is_of_the_same_rows_and_pairs_their_errors():
+    worse = replace(SCORED, logits=SCORED.logits + np.random.default_rng(2).normal(0, 1, 4000))
+    found = compare_scores(SCORED, worse, bootstrap_samples=100, seed=0)
+    assert found.margin == pytest.approx(measure(SCORED).auroc - measure(worse).auroc)
+    assert found.auroc == measure(worse).auroc
+    assert found.concordance_within_prompt == measure(worse).concordance_within_prompt
+    assert 0 < found.margin_ci[0] < found.margin < found.margin_ci[1]
+    alike = compare_scores(SCORED, SCORED, bootstrap_samples=100, seed=0)
+    assert (alike.margin, alike.margin_ci) == (0.0, (0.0, 0.0))
 
 
 def test_counts_and_segments_are_those_of_the_rows():

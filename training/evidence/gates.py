@@ -99,9 +99,11 @@ POLICY_GATES = {
 
 REWARD_GATE = Gate(
     name="reward",
-    why="a reward model ranks, is calibrated and does not score form",
+    why="a reward model ranks replies, is calibrated and does not score form",
     asks={
         "auroc": lambda limits: Bound(low=limits.auroc_min),
+        "margin_over_prompt_only": lambda limits: Bound(low=limits.margin_over_prompt_min),
+        "margin_over_tfidf": lambda limits: Bound(low=-limits.fall_below_tfidf_max),
         "predicted_over_observed": lambda limits: Bound(
             low=limits.ratio_min, high=limits.ratio_max
         ),
@@ -112,7 +114,12 @@ REWARD_GATE = Gate(
         ),
         "probe_shift": lambda limits: Bound(high=limits.probe_shift_max),
     },
-    informative=("n_eval", "n_eval_positives"),
+    informative=(
+        "concordance_within_prompt",
+        "probe_shift_leaving",
+        "n_eval",
+        "n_eval_positives",
+    ),
 )
 
 

@@ -19,6 +19,11 @@ class Limits:
     only asks that the model ranks; `auroc_fall_max` asks that it does not get worse."""
     auroc_fall_max: float = 0.02
     """How far below the AUROC of the model in use, on the same rows."""
+    margin_over_prompt_min: float = 0.01
+    """Least AUROC beyond a model that reads the prompt alone: that one knows who loves what they
+    ask about, and cannot tell one reply from another."""
+    fall_below_tfidf_max: float = 0.03
+    """How far below the AUROC of TF-IDF with logistic regression, on the same rows."""
     ratio_min: float = 0.8
     """Least predicted / observed ratio."""
     ratio_max: float = 1.25
