@@ -22,11 +22,12 @@ from torch import Tensor
 
 from models.calibration import Calibration, read_calibration
 from models.card import ModelCardFacts, write_card
-from models.chat import Chat, render_turns, split_reply
+from models.chat import Chat
 from models.config import MINILM
 from models.lean import lean_imports
 from models.published import make_portable, origin_of
-from models.tokens import ChatTokenizer
+from models.reading import ChatReader, Spelled
+from models.scores import ScoredChats
 
 with lean_imports():
     from transformers import (
@@ -49,22 +50,8 @@ MAX_TOKENS = 128
 CALIBRATION_KEY = "reward_calibration"
 """Where config.json repeats the sidecar, for tools that copy only the configuration."""
 CLASSIFIER = "AutoModelForSequenceClassification"
-PROMPT_SHARE = 0.25
-"""Of the room for tokens: what a prompt may keep, by its end, where the reply would fill it all."""
 BATCH = 64
 """Texts computed together."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spelled:
-    """Chats in tokens."""
-
-    ids: list[list[int]]
-    """Of each chat, at most `max_tokens`."""
-    prompts_cut: list[bool]
-    """Whether the start of the chat's prompt is missing."""
-    replies_cut: list[bool]
-    """Whether the end of the chat's reply is missing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +82,7 @@ class RewardModel:
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
-        self._spelling = ChatTokenizer(tokenizer)
+        self._reader = ChatReader(tokenizer)
         self.calibration = calibration
         self.max_tokens = max_tokens
         self.is_fitted = is_fitted
@@ -163,38 +150,8 @@ class RewardModel:
         return self.model if isinstance(self.model, PooledClassifier) else None
 
     def spell(self, chats: Sequence[Chat]) -> Spelled:
-        """Token ids of each chat, and what of it did not fit into `max_tokens`.
-
-        A quarter of the room is the prompt's, more where the reply leaves it: the prompt keeps its
-        end, the reply its start.
-        """
-        for chat in chats:
-            split_reply(chat)
-        if self.tokenizer.chat_template is not None:
-            before: list[int] = []
-            between, after = before, before
-            parts = self._template_ids(chats)
-        elif self.tokenizer.sep_token is None:
-            before, after = self._spelling.frame(num_texts=1)
-            between = []
-            parts = self._single_ids(chats)
-        else:
-            before, between, after = self._spelling.frame(num_texts=2)
-            split = [split_reply(chat) for chat in chats]
-            prompts = self._spelling.text_ids([render_turns(turns) for turns, _ in split])
-            replies = self._spelling.text_ids([reply for _, reply in split])
-            parts = list(zip(prompts, replies, strict=True))
-        room = max(0, self.max_tokens - len(before) - len(between) - len(after))
-        spelled = Spelled(ids=[], prompts_cut=[], replies_cut=[])
-        for prompt, reply in parts:
-            kept = min(len(prompt), max(int(PROMPT_SHARE * room), room - len(reply)))
-            left = room - kept
-            spelled.ids.append(
-                [*before, *prompt[len(prompt) - kept :], *between, *reply[:left], *after]
-            )
-            spelled.prompts_cut.append(kept < len(prompt))
-            spelled.replies_cut.append(left < len(reply))
-        return spelled
+        """Token ids of each chat, and what of it did not fit into `max_tokens`."""
+        return self._reader.spell(chats, self.max_tokens)
 
     def encode(self, chats: Sequence[Chat]) -> list[list[int]]:
         """Token ids of each chat, as `spell` gives them."""
@@ -258,6 +215,15 @@ class RewardModel:
         """Logits of P, logits_N float32."""
         return self.calibrated(self.logits(chats))
 
+    def score(self, chats: Sequence[Chat]) -> ScoredChats:
+        """Logits of P, and what of each chat was not read."""
+        spelled = self.spell(chats)
+        return ScoredChats(
+            logits_N=self.calibrated(self.logits_of(spelled.ids)),
+            prompts_cut=spelled.prompts_cut,
+            replies_cut=spelled.replies_cut,
+        )
+
     def calibrated(self, logits_N: Tensor) -> Tensor:
         """Logits of P of raw scores, logits_N float32."""
         return torch.from_numpy(self.calibration.apply(logits_N.numpy())).to(torch.float32)
@@ -298,24 +264,6 @@ class RewardModel:
         make_portable(path)
         self.calibration.write(path)
         write_card(card, path)
-
-    def _template_ids(self, chats: Sequence[Chat]) -> list[tuple[list[int], list[int]]]:
-        """Ids of each prompt and of its reply, as the chat template spells the whole."""
-        whole = self._spelling.chat_ids(chats, for_reply=False)
-        asked = self._spelling.chat_ids([split_reply(chat)[0] for chat in chats], for_reply=True)
-        parts = []
-        for ids, prompt in zip(whole, asked, strict=True):
-            pairs = enumerate(zip(ids, prompt, strict=False))
-            start = next((at for at, (one, other) in pairs if one != other), len(prompt))
-            parts.append((ids[:start], ids[start:]))
-        return parts
-
-    def _single_ids(self, chats: Sequence[Chat]) -> list[tuple[list[int], list[int]]]:
-        """The same for a tokenizer without template and separator: the turns, one a line."""
-        whole = self._spelling.text_ids([render_turns(chat) for chat in chats])
-        replies = self._spelling.text_ids([split_reply(chat)[1] for chat in chats])
-        starts = [max(0, len(ids) - len(reply)) for ids, reply in zip(whole, replies, strict=True)]
-        return [(ids[:start], ids[start:]) for ids, start in zip(whole, starts, strict=True)]
 
 
 def resolve_base(name_or_path: str | Path) -> str:
@@ -374,6 +322,7 @@ def _pooled(encoder: PreTrainedModel, separator_id: int) -> PooledClassifier:
     """A fresh head on an encoder; it says nothing yet of any text."""
     levels = levels_read(int(encoder.config.num_hidden_layers))
     kept = encoder.config.to_dict() | {"num_hidden_layers": levels[-1]}
+    kept.pop("_name_or_path", None)  # Where it lay on this machine.
     config = PooledConfig(
         encoder=kept,
         levels=levels,

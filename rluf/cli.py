@@ -208,12 +208,12 @@ def replay(
 def fit_reward(
     signal: Annotated[str, typer.Option(help="The signal to learn.")] = "love",
     recipe: RecipeOption = None,
-    baseline: Annotated[
-        bool, typer.Option(help="Also fit TF-IDF + logistic regression on the same split.")
-    ] = True,
     json: JsonOption = False,
 ) -> None:
-    """Fit the calibrated probability of a signal on a fresh snapshot and register it."""
+    """Fit the calibrated probability of a signal on a fresh snapshot and register it.
+
+    Beside it stand TF-IDF and a model that reads the prompt alone, on the same rows.
+    """
     from rluf.turn.fit_signal import fit_signal
     from rluf.wiring import open_registry, prepare
 
@@ -224,7 +224,6 @@ def fit_reward(
             settings,
             open_registry(settings),
             signal=signal,
-            with_baseline=baseline,
             say=console.say,
             on_progress=on_progress,
         )

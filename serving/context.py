@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
-import torch
 from starlette.requests import Request
 
 from models.chat import Chat
 from models.registry import Registry
+from models.scores import ScoredChats
 from serving.config import ServingConfig
 from serving.engine import Engine
 from serving.meters import Meters
@@ -25,7 +25,7 @@ from streams.config import StreamsConfig
 class LoveScorer(Protocol):
     """What we need of models.reward.RewardModel."""
 
-    def calibrated_logits(self, chats: Sequence[Chat]) -> torch.Tensor: ...
+    def score(self, chats: Sequence[Chat]) -> ScoredChats: ...
 
 
 class OnlineFeatures(Protocol):

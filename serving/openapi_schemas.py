@@ -260,6 +260,8 @@ ANSWERS: Json = {
             "p_love": {"type": "number", "minimum": 0, "maximum": 1},
             "logit": {"type": "number"},
             "turn": COUNT,
+            "prompt_cut": {"type": "boolean"},
+            "reply_cut": {"type": "boolean"},
         }
     ),
     "Scores": object_of({"object": {"const": "list"}, "scores": list_of("Score")}),

@@ -34,7 +34,11 @@ def query_routes(context: AppContext, board: StatusBoard) -> APIRouter:
         "/v1/score",
     )
     async def score(request: Request) -> Response:
-        """Give the calibrated P[Love] of the assistant's last turn in each chat."""
+        """Give the calibrated P[Love] of the assistant's last turn in each chat.
+
+        A chat longer than the model reads is scored without its start, or the reply's end, and says
+        so.
+        """
         require_key(request, context.config.api_keys)
         asked = await read_request(request, ScoreRequest, context.config)
         chats = [[turn.read() for turn in chat] for chat in asked.chats]
@@ -48,17 +52,14 @@ def query_routes(context: AppContext, board: StatusBoard) -> APIRouter:
         ]
         warnings = ignored_fields(request, asked, after, context.config)
         async with scoring:  # One at a time: a reward model fills the cores by itself.
-            logits = await asyncio.to_thread(_score, context.scorer, heard)
-        if logits is None:
+            scores = await asyncio.to_thread(_score, context.scorer, heard)
+        if scores is None:
             raise NotReady(
                 "no P[Love] model is registered yet",
                 code="no_reward_model",
                 retry_after_s=context.config.retry_after_s,
             )
-        rows = [
-            {"p_love": p, "logit": logit, "turn": turn}
-            for (p, logit), turn in zip(logits, turns, strict=True)
-        ]
+        rows = [{**row, "turn": turn} for row, turn in zip(scores, turns, strict=True)]
         headers = {"x-rluf-warnings": "; ".join(warnings)} if warnings else {}
         return _json({"object": "list", "scores": rows}, headers)
 
@@ -178,13 +179,18 @@ def _last_of_assistant(chat: Chat, index: int) -> int:
 
 def _score(
     find: Callable[[], LoveScorer | None], chats: Sequence[Chat]
-) -> list[tuple[float, float]] | None:
-    """In a thread: (probability, logit) of each chat; None where there is no model."""
+) -> list[dict[str, float | bool]] | None:
+    """In a thread: the row of each chat; None where there is no model."""
     model = find()
     if model is None:
         return None
-    logits_N = model.calibrated_logits(chats).double()
-    return list(zip(torch.sigmoid(logits_N).tolist(), logits_N.tolist(), strict=True))
+    scored = model.score(chats)
+    logits_N = scored.logits_N.double()
+    columns = (
+        torch.sigmoid(logits_N).tolist(), logits_N.tolist(), scored.prompts_cut, scored.replies_cut,
+    )  # fmt: skip
+    names = ("p_love", "logit", "prompt_cut", "reply_cut")
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 async def _in_thread(context: AppContext, ask: Callable[[], list[Version]]) -> list[Version]:

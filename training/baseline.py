@@ -5,7 +5,6 @@ it reaches is known before anybody answers, and says nothing of which answer is 
 same calibration, same measures; so a difference is a difference of models.
 """
 
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -17,9 +16,8 @@ from sklearn.linear_model import LogisticRegression
 
 from models.chat import render_turns, split_reply
 from training.config import RewardConfig
-from training.examples import Examples, ExampleSource, read_examples
+from training.examples import Examples
 from training.reward_metrics import Comparison, Scored, compare_scores
-from training.reward_report import RewardReport, fit_calibration, measure_examples
 
 NGRAMS = (1, 2)
 DOCUMENTS_MIN = 2
@@ -29,42 +27,6 @@ PARTS = {"tfidf": ("reply", "prompt"), "prompt_only": ("prompt",)}
 """What each baseline reads."""
 
 
-def fit_tfidf(snapshot: ExampleSource, config: RewardConfig) -> RewardReport:
-    """Fit on the train split, calibrate and measure like `fit_reward`; nothing is written.
-
-    Only the dials that concern rows, calibration and intervals are used. Raises ValueError where a
-    split lacks one of the labels.
-    """
-    train = read_examples(snapshot, "train", config.half)
-    calibration = read_examples(snapshot, "calibration")
-    held_out = read_examples(snapshot, "eval")
-    started = time.monotonic()
-    model = _Bags(train, PARTS["tfidf"])
-    fitted = fit_calibration(
-        config.calibration, model.logits(calibration), calibration, float(train.kappas.mean())
-    )
-    seconds = {"train": time.monotonic() - started}
-    scored, metrics = measure_examples(
-        fitted.apply(model.logits(held_out)),
-        held_out,
-        bootstrap_samples=config.bootstrap_samples,
-        seed=config.seed,
-    )
-    return RewardReport(
-        kind="tfidf",
-        signal=snapshot.signal,
-        snapshot_hash=snapshot.hash,
-        num_train=len(train),
-        num_train_positives=train.num_positives(),
-        num_calibration=len(calibration),
-        num_calibration_positives=calibration.num_positives(),
-        metrics=metrics,
-        calibration=fitted,
-        scored=scored,
-        seconds=seconds,
-    )
-
-
 def measure_baselines(
     train: Examples, held_out: Examples, scored: Scored, config: RewardConfig
 ) -> dict[str, Comparison]:
@@ -72,7 +34,7 @@ def measure_baselines(
     return {
         name: compare_scores(
             scored,
-            replace(scored, logits=_Bags(train, parts).logits(held_out)),
+            replace(scored, logits=Bags(train, parts).logits(held_out)),
             bootstrap_samples=config.bootstrap_samples,
             seed=config.seed,
         )
@@ -80,8 +42,9 @@ def measure_baselines(
     }
 
 
-class _Bags:
-    """Logistic regression on the words of some parts of each chat, a bag a part."""
+class Bags:
+    """Logistic regression on the words of some parts of each chat, a bag a part: of "prompt",
+    "reply", or "all" in one."""
 
     def __init__(self, train: Examples, parts: Sequence[str]) -> None:
         self.bags: dict[str, TfidfVectorizer] = {}
@@ -108,5 +71,7 @@ class _Bags:
 
 
 def _texts(examples: Examples, part: str) -> list[str]:
+    if part == "all":
+        return [render_turns(chat) for chat in examples.chats]
     split = [split_reply(chat) for chat in examples.chats]
     return [reply if part == "reply" else render_turns(turns) for turns, reply in split]

@@ -139,9 +139,9 @@ class PolicyConfig:
     """Standard deviation that the calibrated rewards of production's own replies are given."""
     max_new_tokens: int = 40
     """Tokens of a reply at most."""
-    truncated_is_feasible: bool = False
-    """Whether a reply cut at `max_new_tokens` may score: by default it scores 0, for else the
-    policy learns never to end."""
+    cut_factor: float = 0.5
+    """What R̃ of a reply cut at `max_new_tokens` is multiplied by, 0 to 1. At 0 a policy whose
+    replies are longer than that learns nothing; at 1 it may learn never to end."""
     temperature: float = 1.0
     """Sampling temperature; the KL gate is exact at 1 only."""
     lr: float = 3e-4

@@ -58,11 +58,11 @@ class Examples:
 
     def user_numbers(self) -> npt.NDArray[np.int64]:
         """Each row's user as a number from 0, in order of first appearance."""
-        return _numbered(self.user_ids)
+        return numbered(self.user_ids)
 
     def prompt_numbers(self) -> npt.NDArray[np.int64]:
         """The same of each row's prompt: the turns before the reply."""
-        return _numbered([json.dumps(chat[:-1]) for chat in self.chats])
+        return numbered([json.dumps(chat[:-1]) for chat in self.chats])
 
 
 def read_examples(
@@ -103,7 +103,8 @@ def read_examples(
     )
 
 
-def _numbered(names: Sequence[str]) -> npt.NDArray[np.int64]:
+def numbered(names: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Each name as a number from 0, in order of first appearance."""
     numbers: dict[str, int] = {}
     return np.array([numbers.setdefault(name, len(numbers)) for name in names], dtype=np.int64)
 

@@ -188,8 +188,9 @@ def _train(
         keys = [json.dumps(pair.prompt) for pair in pairs]
         prompts_N = torch.tensor([numbers.setdefault(key, len(numbers)) for key in keys])
         features = reward.features(ids, lambda *done: on_progress("reading texts", *done))
-        ridge = fit_head(reward.pooled, pair_task(features, prompts_N))
-        logger.info("head fitted", extra={"ridge": ridge, "rows": len(pairs)})
+        head = fit_head(pair_task(features, prompts_N))
+        head.put_into(reward.pooled)
+        logger.info("head fitted", extra={"ridge": head.ridge, "rows": len(pairs)})
     if epochs:
         _fine_tune(reward, ids, config, epochs, on_progress)
 

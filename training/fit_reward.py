@@ -291,7 +291,9 @@ def _probe(
         start_logit=start_logit,
         moves_MF=moves_MF,
     )
-    logger.info("head fitted", extra={"ridge": fit_head(model, task), "rows": len(rows)})
+    head = fit_head(task)
+    head.put_into(model)
+    logger.info("head fitted", extra={"ridge": head.ridge, "rows": len(rows)})
     return len(rows)
 
 

@@ -82,6 +82,8 @@ def improve_policy(
     cards call the policy where its own names no model that it came from. Repeated prompts count
     once. Raises ValueError for unknown names, missing reward models and no prompts.
     """
+    if not 0 <= config.cut_factor <= 1:
+        raise ValueError(f"cut_factor is a share, 0 to 1, got {config.cut_factor}")
     if config.algorithm not in ALGORITHMS:
         raise ValueError(
             f"unknown algorithm {config.algorithm!r}; there are {', '.join(ALGORITHMS)}"

@@ -99,20 +99,35 @@ def pair_task(features: Features, prompts_N: Tensor) -> Task:
     )
 
 
-def fit_head(model: PooledClassifier, task: Task) -> float:
-    """Set the model's head to the best one for the task; gives the penalty chosen.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """A linear model of features as they are."""
 
-    Raises ValueError where the fit gives no finite numbers.
-    """
-    probe = _Probe(task)
-    ridge = choose_ridge(task)
-    weight_F, bias = probe.fit(torch.arange(task.num_rows), ridge)
-    if not (torch.isfinite(weight_F).all() and np.isfinite(bias)):
-        raise ValueError(f"no head could be fitted to {task.num_rows} rows: it is not finite")
+    weight_F: Tensor
+    bias: float
+    ridge: float
+    """The penalty chosen."""
+
+    def put_into(self, model: PooledClassifier) -> None:
+        """Make it the model's own."""
+        with torch.no_grad():
+            model.classifier.weight.copy_(self.weight_F[None])
+            model.classifier.bias.fill_(self.bias)
+
+
+def fit_head(task: Task) -> Head:
+    """The best head for the task. Raises ValueError where its loss is no finite number."""
+    probe, rows = _Probe(task), torch.arange(task.num_rows)
     with torch.no_grad():
-        model.classifier.weight.copy_((weight_F / probe.std_F)[None])
-        model.classifier.bias.fill_(bias - float(probe.mean_F @ (weight_F / probe.std_F)))
-    return ridge
+        start = task.loss(
+            probe.scores(torch.zeros_like(probe.mean_F), task.start_logit or 0.0), rows
+        )
+    if not torch.isfinite(start):
+        raise ValueError(f"no head can be fitted to these {len(rows)} rows: their loss is {start}")
+    ridge = choose_ridge(task)
+    weight_F, bias = probe.fit(rows, ridge)
+    scaled_F = weight_F / probe.std_F
+    return Head(weight_F=scaled_F, bias=bias - float(probe.mean_F @ scaled_F), ridge=ridge)
 
 
 def choose_ridge(task: Task) -> float:

@@ -16,7 +16,7 @@ from models.calibration import (
     fit_isotonic,
     fit_platt,
 )
-from models.reward import Spelled
+from models.reading import Spelled
 from models.verdicts import Measure
 from training.examples import Examples
 from training.reward_metrics import Comparison, RewardMetrics, Scored, measure_scores
@@ -45,8 +45,7 @@ class RewardReport:
     """A fitted model's measures on later users at natural prevalence."""
 
     kind: str
-    """"encoder" for a linear head on an encoder's states, "classifier" for any other head, "tfidf"
-    for the baseline."""
+    """"encoder" for a linear head on an encoder's states, "classifier" for any other head."""
     signal: str
     snapshot_hash: str
     num_train: int

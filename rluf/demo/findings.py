@@ -77,6 +77,7 @@ def find(
         },
         "reward": {
             **turn.reward,
+            "lines": reward_lines(turn.reward),
             "ruling": turn.reward_verdict.ruling,
             "checks": [check.to_json() for check in turn.reward_verdict.checks],
         },

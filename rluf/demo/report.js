@@ -31,6 +31,9 @@ const MEANINGS = {
   emoji_ratio: "emoji a reply over production's, both plus 0.05",
   repetition_rise: "word pairs said twice within one reply, less production's",
   echo_rise: "three-word runs also said to other prompts, less production's",
+  margin_over_prompt_only: "AUROC beyond a model that reads the prompt alone",
+  margin_over_tfidf: "AUROC beyond TF-IDF of reply and prompt, each a bag of its own",
+  concordance_within_prompt: "of two replies to one prompt, how often the loved one is ahead",
   phrase_rise: "the phrase that spreads most, found on other users than it is measured on",
 };
 const RULINGS = { passed: ["good", "✓"], refused: ["bad", "✕"], undecided: ["waiting", "?"] };
@@ -164,6 +167,7 @@ function drawCalibration() {
       ? place((width) => reliabilityChart(reward.reliability, width,
           "Reliability of P[love]: predicted against observed love on later users"))
       : h("p", { class: "soft" }, "There is too little love for an interval yet."),
+    h("ul", { class: "reasons" }, reward.lines.map((line) => h("li", null, line))),
     h("p", null, ruling(reward.ruling), reward.ruling === "passed" ? " its gate." : " by its gate:"),
     reward.ruling === "passed" ? null : reasons(objections(reward)));
 }

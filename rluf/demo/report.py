@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from files.durable import write_durably
+from rluf.turn.report import reward_lines
 from serving.dashboard import page
 
 FOLDER = Path(__file__).resolve().parent
@@ -87,15 +88,14 @@ def headline(facts: Mapping[str, Any]) -> str:
 def summarise(facts: Mapping[str, Any]) -> str:
     """Give the lines for the terminal."""
     events, reward = facts["events"], facts["reward"]
-    low, high = _interval(reward["auroc_ci"]) or (None, None)
+    first, *others = reward_lines(reward)
     lines = [
         "",
         f"events   {events['produced']:,} acknowledged, {events['stored']:,} stored,"
         f" {events['duplicates']:,} re-sent, {events['rejected']:,} dead letters,"
         f" {events['lost']:,} lost",
-        f"P[love]  AUROC {_number(reward['auroc'])} [{_number(low)}, {_number(high)}],"
-        f" predicted/observed {_number(reward['predicted_over_observed'])},"
-        f" {reward['n_labels']:,} labels",
+        f"P[love]  {first}, {reward['n_labels']:,} labels",
+        *(f"         {line}" for line in others),
         "",
         f"{'policy':<22}{'love rate':>10}{'lift':>9}  {'95 % interval':<19}{'helpful':>8}"
         f"{'unsafe':>8}{'closers':>9}{'KL':>7}  verdict",

@@ -1,4 +1,4 @@
-"""`rluf fit-reward`: one reward model from a fresh snapshot, beside a plain baseline."""
+"""`rluf fit-reward`: one reward model from a fresh snapshot, beside plain baselines."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from models.registry import Registry
 from models.verdicts import Verdict, verdict_from_json
 from rluf.settings import Settings, settings_hash
 from rluf.turn.refresh import STEPS, recorded_snapshot, reward_step
-from rluf.turn.steps import OnProgress, Say, Step, Steps
+from rluf.turn.report import reward_lines
+from rluf.turn.steps import OnProgress, Say, Steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fitted:
-    """A registered reward model, its metrics on later users, and the baseline's on the same."""
+    """A registered reward model and its metrics on later users, the baselines' among them."""
 
     version: str
     signal: str
@@ -28,8 +29,7 @@ class Fitted:
     num_positives: int
     report: Mapping[str, Any]
     verdict: Verdict
-    baseline: Mapping[str, Any] | None
-    seconds: Mapping[str, float]
+    seconds: float
 
     def summary(self) -> str:
         """Give the lines a person reads."""
@@ -37,10 +37,9 @@ class Fitted:
             f"snapshot {self.snapshot_hash[:12]}: {self.num_rows:,} examples,"
             f" {self.num_positives:,} with {self.signal};"
             f" evaluated on {self.report['n_eval']:,} rows of later users",
-            _line(self.version, self.report, self.seconds["reward"]),
+            f"{self.version} ({self.seconds:.0f} s):",
+            *(f"    {line}" for line in reward_lines(self.report)),
         ]
-        if self.baseline is not None:
-            lines.append(_line("TF-IDF + logistic", self.baseline, self.seconds["baseline"]))
         if not self.verdict.passed:
             lines.append(f"{self.verdict.ruling} by its gate:")
             lines.extend(f"    {reason}" for reason in self.verdict.reasons)
@@ -52,7 +51,6 @@ def fit_signal(
     registry: Registry,
     *,
     signal: str,
-    with_baseline: bool,
     say: Say,
     on_progress: OnProgress,
 ) -> Fitted:
@@ -74,18 +72,8 @@ def fit_signal(
         name=f"reward-{signal}",
         incumbent=in_use(registry, signal),
     )
-    plans = [plan]
-    if with_baseline:
-        plans.append(
-            Step(
-                name=f"baseline-{signal}",
-                job="fit_baseline",
-                arguments={"snapshot": snapshot.path, "config": config},
-                key={"snapshot": snapshot.hash, "config": config},
-            )
-        )
-    with Steps(settings.home / STEPS, workers=2, on_progress=on_progress, say=say) as steps:
-        fitted, *baseline = steps.run_all(plans)
+    with Steps(settings.home / STEPS, workers=1, on_progress=on_progress, say=say) as steps:
+        (fitted,) = steps.run_all([plan])
     artifact = store_artifact(settings.home, signal, Path(fitted["folder"]) / "model")
     version = registry.register(
         signal,
@@ -112,17 +100,5 @@ def fit_signal(
         num_positives=snapshot.num_positives,
         report=fitted["report"],
         verdict=verdict,
-        baseline=baseline[0]["report"] if baseline else None,
-        seconds={
-            "reward": fitted["seconds"],
-            "baseline": baseline[0]["seconds"] if baseline else 0.0,
-        },
-    )
-
-
-def _line(name: str, report: Mapping[str, Any], seconds: float) -> str:
-    low, high = report["auroc_ci"]
-    return (
-        f"{name:<20} AUROC {report['auroc']:.3f} [{low:.3f}, {high:.3f}],"
-        f" predicted/observed {report['predicted_over_observed']:.2f} ({seconds:.0f} s)"
+        seconds=fitted["seconds"],
     )

@@ -71,18 +71,6 @@ def fit_reward(
     return {"report": facts, "verdict": decide_reward(facts, gates, rise=rise).to_json()}
 
 
-def fit_baseline(
-    *, out: Path, on_progress: OnStage, snapshot: Path, config: RewardConfig
-) -> dict[str, Any]:
-    """Fit TF-IDF + logistic regression on the same split."""
-    from training.baseline import fit_tfidf
-
-    on_progress("fitting TF-IDF", 0, 1)
-    report = fit_tfidf(load_snapshot(snapshot), config)
-    on_progress("fitting TF-IDF", 1, 1)
-    return {"report": report.to_json()}
-
-
 def fit_preference(
     *,
     out: Path,
@@ -201,7 +189,6 @@ JOBS: dict[str, Callable[..., dict[str, Any]]] = {
         echo,
         pretrain_policy,
         fit_reward,
-        fit_baseline,
         fit_preference,
         improve_policy,
         judge_policy,

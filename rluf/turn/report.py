@@ -77,14 +77,46 @@ class TurnReport:
 
     def summary(self) -> str:
         """Give the lines a person reads."""
-        low, high = self.reward["auroc_ci"]
+        ruling = "" if self.reward_verdict.passed else f" ({self.reward_verdict.ruling})"
         lines = [
             f"turn {self.turn}: snapshot {self.snapshot_hash[:12]},"
-            f" {self.reward['n_labels']:,} labels; P[love] AUROC {self.reward['auroc']:.3f}"
-            f" [{low:.3f}, {high:.3f}]"
-            + ("" if self.reward_verdict.passed else f" ({self.reward_verdict.ruling})")
+            f" {self.reward['n_labels']:,} labels; P[love]{ruling}:",
+            *(f"    {line}" for line in reward_lines(self.reward)),
         ]
         for candidate in self.candidates:
             lines.append(f"{candidate.ref} ({candidate.recipe}): {candidate.ruling}")
             lines.extend(f"    {reason}" for reason in candidate.reasons)
         return "\n".join(lines)
+
+
+def reward_lines(report: Mapping[str, Any]) -> list[str]:
+    """What a person asks first of a reward model, from the JSON of its report: how it ranks, what
+    the prompt alone and a bag of words reach, and what it did not read."""
+
+    def told(name: str, form: str = ".3f") -> str:
+        value, ends = report.get(name), report.get(f"{name}_ci") or (None, None)
+        if value is None:
+            return "not measured"
+        low, high = ends
+        between = "" if low is None or high is None else f" [{low:{form}}, {high:{form}}]"
+        return f"{value:{form}}{between}"
+
+    lines = [
+        f"AUROC {told('auroc')}, predicted/observed {told('predicted_over_observed', '.2f')}",
+        f"within one prompt {told('concordance_within_prompt')}"
+        f" ({report.get('n_prompt_pairs') or 0:,} pairs of replies)",
+        f"ahead of the prompt alone {told('margin_over_prompt_only', '+.3f')},"
+        f" of TF-IDF {told('margin_over_tfidf', '+.3f')}",
+    ]
+    cut = report.get("truncation")
+    if cut is not None:
+        lines.append(
+            f"read without its end: {cut['replies']:.1%} of replies;"
+            f" without its start: {cut['prompts']:.1%} of prompts"
+        )
+    if report.get("n_probed") and report["n_probed"] < report["n_train"]:
+        lines.append(
+            f"fitted on {report['n_probed']:,} of {report['n_train']:,} rows, evenly"
+            " spaced (training.reward.states_bytes_max)"
+        )
+    return lines

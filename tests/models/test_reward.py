@@ -316,14 +316,15 @@ def test_a_causal_model_scores_its_last_token_and_survives_saving(template, tmp_
     torch.testing.assert_close(again.logits(chats), scores, atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("template", [TEMPLATE, None])
-def test_a_causal_models_reply_keeps_its_start_too(template, tmp_path):
+@pytest.mark.parametrize(("template", "opening"), [(TEMPLATE, 2), (None, 0)])
+def test_a_causal_models_reply_keeps_its_start_too(template, opening, tmp_path):
+    """The template opens the assistant's turn by two tokens, which are the reply's."""
     base = tiny_policy(tmp_path / "policy", template)
     reward = RewardModel.from_pretrained(base, max_tokens=16)
     spelled = reward.spell([chat_of("hi " * 40, "bye " + "care " * 40), chat_of("hi", "bye")])
     words = reward.tokenizer.convert_ids_to_tokens(spelled.ids[0])
     reply = words.index("bye")
-    assert (len(words), reply) == (16, 4)
+    assert (len(words), reply) == (16, 4 + opening)
     assert set(words[reply + 1 :]) == {"care"}
     assert (spelled.prompts_cut, spelled.replies_cut) == ([True, False], [True, False])
 

@@ -17,6 +17,7 @@ import torch
 from jsonschema import Draft202012Validator, FormatChecker
 from starlette.testclient import TestClient
 
+from models.scores import ScoredChats
 from serving.app import create_app
 from serving.openapi import ROUTES
 from tests.serving.conftest import Place, StartApi
@@ -49,8 +50,9 @@ REFUSED: tuple[dict[str, Any], ...] = (
 
 
 class Scorer:
-    def calibrated_logits(self, chats: Any) -> torch.Tensor:
-        return torch.zeros(len(chats))
+    def score(self, chats: Any) -> ScoredChats:
+        whole = [False] * len(chats)
+        return ScoredChats(logits_N=torch.zeros(len(chats)), prompts_cut=whole, replies_cut=whole)
 
 
 @pytest.fixture

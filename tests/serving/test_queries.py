@@ -9,6 +9,7 @@ import pytest
 import torch
 from starlette.testclient import TestClient
 
+from models.scores import ScoredChats
 from streams.errors import Unavailable
 from tests.serving.conftest import Place, StartApi
 
@@ -18,8 +19,13 @@ CHAT = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hel
 class FakeScorer:
     """Scores a chat by the words of its last turn."""
 
-    def calibrated_logits(self, chats):
-        return torch.tensor([float(len(chat[-1]["content"].split())) for chat in chats])
+    def score(self, chats):
+        words = [len(chat[-1]["content"].split()) for chat in chats]
+        return ScoredChats(
+            logits_N=torch.tensor(words, dtype=torch.float32),
+            prompts_cut=[len(chat) > 3 for chat in chats],
+            replies_cut=[num > 100 for num in words],
+        )
 
 
 def known(root, *, users=(), policies=()):
@@ -115,6 +121,15 @@ def test_the_assistants_last_turn_is_scored_and_the_answer_says_where_it_is(aske
     assert f"chats[1][{len(CHAT)}]" in response.headers["x-rluf-warnings"]
     strict = asked.post("/v1/score", json=body, headers={"x-rluf-strict": "1"})
     assert strict.status_code == 400
+
+
+def test_what_the_model_did_not_read_is_told(asked: TestClient):
+    long = [CHAT[0], {"role": "assistant", "content": "word " * 101}]
+    body = {"chats": [CHAT, long, [*CHAT, *CHAT]]}
+    rows = asked.post("/v1/score", json=body).json()["scores"]
+    assert [(row["prompt_cut"], row["reply_cut"]) for row in rows] == [
+        (False, False), (False, True), (True, False),
+    ]  # fmt: skip
 
 
 def test_a_chat_must_have_a_turn_of_the_assistant(asked: TestClient):

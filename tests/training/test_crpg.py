@@ -27,7 +27,7 @@ CONFIG = PolicyConfig(
     lr=3e-3,
     warmup_steps=1,
     checkpoint_every=2,
-    truncated_is_feasible=True,
+    cut_factor=1.0,
     love_win_rate_max=2.0,
 )
 
@@ -187,13 +187,16 @@ def test_where_nothing_is_feasible_nothing_is_learned(production, tmp_path):
     assert curve[1].kl_nats == 0.0
 
 
-def test_replies_cut_off_score_nothing_unless_they_may(production, tmp_path):
-    strict = Crpg().improve(
-        task(production, tmp_path, replace(CONFIG, truncated_is_feasible=False))
-    )
-    first = strict.curve[0]
-    assert first.judges["ended"] < 0.5  # A random policy seldom ends within six tokens.
-    assert first.feasible <= first.judges["ended"]
+def test_replies_cut_off_score_by_their_factor_and_are_counted(production, tmp_path):
+    totals = {}
+    for factor in (1.0, 0.5, 0.0):
+        dials = replace(CONFIG, cut_factor=factor, steps=1)
+        (first,) = Crpg().improve(task(production, tmp_path / str(factor), dials)).curve
+        totals[factor] = first.total
+        assert first.ended < 0.5  # A random policy seldom ends within six tokens.
+        assert first.feasible > first.ended, "being cut vetoes nothing"
+    assert 0 <= totals[0.0] < totals[0.5] < totals[1.0]
+    assert totals[0.5] == pytest.approx((totals[0.0] + totals[1.0]) / 2)
 
 
 def step(**changes: float) -> Step:
@@ -203,6 +206,7 @@ def step(**changes: float) -> Step:
         "judges": {},
         "weights": {},
         "feasible": 1.0,
+        "ended": 1.0,
         "gate": 1.0,
         "kl_nats": 0.0,
         "total": 0.5,

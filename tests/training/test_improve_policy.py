@@ -30,7 +30,7 @@ CONFIG = PolicyConfig(
     lr=3e-3,
     warmup_steps=1,
     checkpoint_every=2,
-    truncated_is_feasible=True,
+    cut_factor=1.0,
     love_win_rate_max=2.0,
     weights={"love": 0.3, "helpfulness": 0.7},
 )
@@ -160,6 +160,15 @@ def test_progress_tells_of_both_stages(production, tmp_path):
 # Refusals.
 
 
+def test_a_factor_of_cut_replies_is_a_share(tmp_path):
+    for factor in (-0.1, 1.1, float("nan")):
+        with pytest.raises(ValueError, match="cut_factor is a share, 0 to 1"):
+            improve_policy(
+                tmp_path, [], {}, replace(CONFIG, cut_factor=factor), tmp_path,
+                on_progress=lambda *_: None,
+            )  # fmt: skip
+
+
 def test_an_unknown_algorithm_is_refused_by_name_before_anything_is_loaded(tmp_path):
     with pytest.raises(ValueError, match=r"unknown algorithm 'ppo'; there are .*crpg"):
         improve(tmp_path / "no policy", tmp_path / "out", replace(CONFIG, algorithm="ppo"))
@@ -235,6 +244,7 @@ def step_of(number: int, **changes) -> Step:
         "judges": {},
         "weights": {},
         "feasible": 1.0,
+        "ended": 1.0,
         "gate": 1.0,
         "kl_nats": float(number),
         "total": 0.0,

@@ -73,8 +73,7 @@ def noise_task(labels: torch.Tensor, states: torch.Tensor, users: torch.Tensor) 
 def test_the_head_knows_the_labels_and_the_model_scores_by_it(encoder):
     reward, chats = load(encoder), texts(400)
     labels = says_love(chats)
-    task = task_of(reward, chats, labels)
-    fit_head(reward.pooled, task)
+    fit_head(task_of(reward, chats, labels)).put_into(reward.pooled)
     scores = reward.logits(chats).numpy()
     assert np.median(scores[labels == 1]) > np.median(scores[labels == 0]) + 1
 
@@ -86,7 +85,7 @@ def test_thinned_negatives_are_put_back_into_the_probability(encoder):
     kept = (labels == 1) | (np.arange(len(chats)) % 2 == 0)
     rows = [chats[row] for row in np.flatnonzero(kept)]
     reward = load(encoder)
-    fit_head(reward.pooled, task_of(reward, rows, labels[kept], kappa=0.5))
+    fit_head(task_of(reward, rows, labels[kept], kappa=0.5)).put_into(reward.pooled)
     predicted = torch.sigmoid(reward.logits(chats)).mean().item()
     assert predicted == pytest.approx(labels.mean(), rel=0.1)  # The naive rate is 1.6 times it.
 
@@ -113,10 +112,11 @@ def test_folds_without_both_labels_take_the_strongest_ridge():
 def test_the_head_agrees_with_scikit_learn(encoder):
     reward, chats = load(encoder), texts(300)
     labels = says_love(chats)
-    ridge = fit_head(reward.pooled, task_of(reward, chats, labels))
+    head = fit_head(task_of(reward, chats, labels))
+    head.put_into(reward.pooled)
     raw = reward.features(reward.encode(chats)).rows().numpy().astype(np.float64)
     states = (raw - raw.mean(0)) / raw.std(0)
-    peer = LogisticRegression(C=1 / (ridge * len(chats)), tol=1e-8, max_iter=5_000)
+    peer = LogisticRegression(C=1 / (head.ridge * len(chats)), tol=1e-8, max_iter=5_000)
     expected = peer.fit(states, labels).decision_function(states)
     np.testing.assert_allclose(reward.logits(chats).numpy(), expected, atol=0.02)
 
@@ -131,7 +131,7 @@ def test_a_head_of_pairs_prefers_what_was_preferred_whatever_the_prompt(encoder)
         for rows in (loved, plain)
     )
     features = reward.features(reward.encode([*chosen, *rejected]))
-    fit_head(reward.pooled, pair_task(features, torch.arange(150)))
+    fit_head(pair_task(features, torch.arange(150))).put_into(reward.pooled)
     margins = reward.logits(chosen) - reward.logits(rejected)
     assert (margins > 0).float().mean() > 0.9
 
@@ -140,8 +140,8 @@ def test_labels_that_are_no_numbers_give_no_head(encoder):
     reward, chats = load(encoder), texts(40)
     labels = says_love(chats)
     labels[3] = np.nan
-    with pytest.raises(ValueError, match="not finite"):
-        fit_head(reward.pooled, task_of(reward, chats, labels))
+    with pytest.raises(ValueError, match="their loss is nan"):
+        fit_head(task_of(reward, chats, labels))
 
 
 def test_an_invariant_head_is_not_moved_by_the_sign_off(encoder):
@@ -155,7 +155,7 @@ def test_an_invariant_head_is_not_moved_by_the_sign_off(encoder):
         reward = load(encoder)
         before, after = (reward.features(reward.encode(c)).rows() for c in (chats, signed))
         moves = weight**0.5 * (after - before)
-        fit_head(reward.pooled, task_of(reward, chats, loved, moves=moves))
+        fit_head(task_of(reward, chats, loved, moves=moves)).put_into(reward.pooled)
         shifts[weight] = (reward.logits(signed) - reward.logits(chats)).mean().item()
     assert shifts[0.0] > 0.5
     assert abs(shifts[30.0]) < 0.2 * shifts[0.0]
@@ -171,7 +171,7 @@ def test_a_row_that_weighs_nothing_is_as_good_as_absent(encoder):
         np.concatenate([labels, 1 - labels]),
         weights=np.concatenate([np.ones(200), np.zeros(200)]),
     )
-    fit_head(reward.pooled, replace(task, folds_N=None))
+    fit_head(replace(task, folds_N=None)).put_into(reward.pooled)
     scores = reward.logits(chats).numpy()
     assert np.median(scores[labels == 1]) > np.median(scores[labels == 0])
 

@@ -39,7 +39,9 @@ class Step:
     weights: Mapping[str, float]
     """Weights in force, the multiplier included."""
     feasible: float
-    """Share of replies that passed all judges (and ended by themselves, where that is asked)."""
+    """Share of replies that passed all judges."""
+    ended: float
+    """Share of replies that ended by themselves, before `max_new_tokens`."""
     gate: float
     """Mean KL gate."""
     kl_nats: float

@@ -124,18 +124,14 @@ class CrpgTrainer(RLOOTrainer):  # type: ignore[misc]  # TRL ships no types.
                 prompts=prompts, replies=[completion[0]["content"] for completion in completions]
             )
         )
-        if not self.config.truncated_is_feasible:
-            ended_N = torch.tensor([ids[-1] in self.eos_token_ids for ids in completion_ids_list])
-            scores = Scores(
-                rewards_NR=scores.rewards_NR,
-                judges_NJ=torch.cat([scores.judges_NJ, ended_N[:, None].float()], dim=1),
-            )
+        ended_N = torch.tensor([ids[-1] in self.eos_token_ids for ids in completion_ids_list])
         (logp_NT, mask_NT), (ref_NT, _) = self._log_probs
         log_ratio_N = ((logp_NT - ref_NT) * mask_NT).sum(-1).cpu()
         gate_N = kl_gate(log_ratio_N, self.config.kl_max_nats)
-        columns_NR = mix(scores, gate_N, torch.tensor(list(self.weights.values())))
+        kept_N = torch.where(ended_N, 1.0, self.config.cut_factor)
+        columns_NR = mix(scores, gate_N * kept_N, torch.tensor(list(self.weights.values())))
         tokens = sum(map(len, completion_ids_list)) / len(completion_ids_list)
-        self.curve.append(self._step_of(scores, gate_N, log_ratio_N, columns_NR, tokens))
+        self.curve.append(self._step_of(scores, gate_N, log_ratio_N, ended_N, columns_NR, tokens))
         gathered: Tensor = self.accelerator.gather(columns_NR.to(self.accelerator.device))
         return gathered
 
@@ -144,6 +140,7 @@ class CrpgTrainer(RLOOTrainer):  # type: ignore[misc]  # TRL ships no types.
         scores: Scores,
         gate_N: Tensor,
         log_ratio_N: Tensor,
+        ended_N: Tensor,
         columns_NR: Tensor,
         reply_tokens: float,
     ) -> Step:
@@ -151,12 +148,9 @@ class CrpgTrainer(RLOOTrainer):  # type: ignore[misc]  # TRL ships no types.
             step=self.state.global_step + 1,
             rewards=dict(zip(self.weights, scores.rewards_NR.mean(0).tolist(), strict=True)),
             judges=dict(
-                zip(
-                    (*self.mixture.judge_names, "ended"),
-                    scores.judges_NJ.mean(0).tolist(),
-                    strict=False,  # "ended" is a column only where truncated replies score 0.
-                )
+                zip(self.mixture.judge_names, scores.judges_NJ.mean(0).tolist(), strict=True)
             ),
+            ended=float(ended_N.float().mean()),
             weights=dict(self.weights),
             feasible=float(scores.feasible().mean()),
             gate=float(gate_N.mean()),
