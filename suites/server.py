@@ -129,7 +129,11 @@ def _register_reward(home: Path, environment: dict[str, str]) -> None:
         base_model="sentence-transformers/all-MiniLM-L6-v2",
         pipeline_tag="text-classification",
     )
-    RewardModel.from_pretrained("minilm", num_layers=1, max_tokens=128).save(home / "scorer", card)
+    reward = RewardModel.from_pretrained("minilm", num_layers=1, max_tokens=128)
+    assert reward.pooled is not None
+    reward.pooled.classifier.reset_parameters()
+    reward.is_fitted = True
+    reward.save(home / "scorer", card)
     registry = open_registry(load_settings((), environment))
     registry.register(
         "love",

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from models.verdicts import Measure, Ruling, Verdict, ruling_together
+
+NONE = "–"
+"""What is said of a number that was not measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,12 +98,9 @@ def reward_lines(report: Mapping[str, Any]) -> list[str]:
     the prompt alone and a bag of words reach, and what it did not read."""
 
     def told(name: str, form: str = ".3f") -> str:
-        value, ends = report.get(name), report.get(f"{name}_ci") or (None, None)
-        if value is None:
-            return "not measured"
-        low, high = ends
-        between = "" if low is None or high is None else f" [{low:{form}}, {high:{form}}]"
-        return f"{value:{form}}{between}"
+        value, *ends = (_number(x) for x in (report.get(name), *_ends(report, name)))
+        between = f" [{ends[0]:{form}}, {ends[1]:{form}}]" if all(map(math.isfinite, ends)) else ""
+        return f"{value:{form}}{between}" if math.isfinite(value) else NONE
 
     lines = [
         f"AUROC {told('auroc')}, predicted/observed {told('predicted_over_observed', '.2f')}",
@@ -120,3 +121,11 @@ def reward_lines(report: Mapping[str, Any]) -> list[str]:
             " spaced (training.reward.states_bytes_max)"
         )
     return lines
+
+
+def _ends(report: Mapping[str, Any], name: str) -> Sequence[object]:
+    return report.get(f"{name}_ci") or (None, None)
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else math.nan

@@ -173,6 +173,11 @@ def test_a_head_that_was_never_fitted_is_not_saved(tmp_path):
     assert not (tmp_path / "model").exists()
 
 
+def test_more_tokens_than_the_encoder_has_positions_are_refused():
+    with pytest.raises(ValueError, match="max_tokens is 513, but minilm reads 512"):
+        RewardModel.from_pretrained("minilm", max_tokens=513)
+
+
 def test_a_classifier_of_the_first_token_saved_before_still_loads(tmp_path):
     """As models were saved before there were two means: a plain BERT, calibration in its config."""
     base = AutoModelForSequenceClassification.from_pretrained(

@@ -42,7 +42,7 @@ def settings_of(inputs: Path) -> dict[str, str]:
         "RLUF_TRAINING__POLICY__PROMPTS_MAX": "4",
         "RLUF_TRAINING__POLICY__REFERENCE_REPLIES": "2",
         "RLUF_TRAINING__POLICY__MAX_NEW_TOKENS": "6",
-        "RLUF_TRAINING__POLICY__TRUNCATED_IS_FEASIBLE": "true",
+        "RLUF_TRAINING__POLICY__CUT_FACTOR": "1.0",
         "RLUF_TRAINING__POLICY__LR": "0.01",
         "RLUF_REFRESH__WORKERS": "1",
         "RLUF_REFRESH__TRAIN_PROMPTS_MAX": "4",
