@@ -13,7 +13,7 @@ from features.views import query
 from models.registry import Registry
 from rluf.demo.reconcile import reconcile
 from rluf.settings import Settings, plain
-from rluf.turn.report import Candidate, TurnReport
+from rluf.turn.report import Candidate, TurnReport, reward_lines
 from training.evidence.online import OnlineReport, compare_arms
 
 CONTROL = "control"

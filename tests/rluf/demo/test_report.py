@@ -90,6 +90,7 @@ def facts() -> dict[str, object]:
             "predicted_over_observed": 1.02,
             "predicted_over_observed_ci": [0.9, 1.1],
             "length_correlation": 0.05,
+            "lines": ["AUROC 0.800 [0.780, 0.820]", "ahead of the prompt alone +0.130"],
             "ruling": "refused",
             "checks": [check("ne", 1.03, 1.01, 1.05, "", Bound(high=1.0))],
             "n_labels": 2400,
