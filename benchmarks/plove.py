@@ -55,7 +55,7 @@ SEEDS = (11, 12, 13)
 EVAL_SHARE = 0.4
 DRAWS = 300
 SIMULATED_LOVES = (110, 277)
-SIMULATED_USERS = 300
+SIMULATED_USERS = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,8 +86,8 @@ class Labelled:
     groups: Sequence[str]
     """Rows of one group lie on one side."""
     max_tokens: int = 128
-    num_loves: int | None = None
-    """Positives to learn from; None takes all."""
+    sizes: Sequence[int | None] = (None,)
+    """Positives to learn from, in turn; None takes all."""
     rivals: Sequence[Sequence[Chat]] = ()
     """Several replies to one prompt each, of groups measured on."""
     rival_chances: Sequence[Sequence[float]] = ()
@@ -97,7 +97,7 @@ class Labelled:
 Lines = list[dict[str, Any]]
 
 
-def simulated(seed: int, num_loves: int) -> Labelled:
+def simulated(seed: int) -> Labelled:
     """What simulated users heard and loved, and for some prompts other replies with their truth.
 
     The simulator writes it as a file: it stands alone, and nobody imports it.
@@ -112,7 +112,7 @@ def simulated(seed: int, num_loves: int) -> Labelled:
         chats=[chat_of(line["messages"], line["response"]) for line in lines],
         labels=np.array([float(line["love"]) for line in lines]),
         groups=[line["group"] for line in lines],
-        num_loves=num_loves,
+        sizes=SIMULATED_LOVES,
         max_tokens=64,
         rivals=[
             [chat_of(line["messages"], rival["response"]) for rival in line["rivals"]]
@@ -127,16 +127,13 @@ def teaches(group: str, seed: int) -> bool:
     return Random(f"{seed}/{group}").random() >= EVAL_SHARE
 
 
-def labelled(
-    lines: Lines, label: Callable[[dict[str, Any]], bool | None], max_tokens: int = 128
-) -> Labelled:
+def labelled(lines: Lines, label: Callable[[dict[str, Any]], bool | None]) -> Labelled:
     """A set of rows with prompt, response and group; those whose label is None are left out."""
     kept = [(line, found) for line in lines if (found := label(line)) is not None]
     return Labelled(
         chats=[chat_of(turns_of(line), line["response"]) for line, _ in kept],
         labels=np.array([float(found) for _, found in kept]),
         groups=[line["group"] for line, _ in kept],
-        max_tokens=max_tokens,
     )
 
 
@@ -151,11 +148,11 @@ LABELLED: Mapping[str, tuple[str, Callable[[Lines], Labelled]]] = {
     "diasafety": ("safety/labels_diasafety", lambda x: labelled(x, lambda r: bool(r["unsafe"]))),
     "counselchat": (
         "love/love_counselchat",
-        lambda x: labelled(x, lambda r: r["love_count"] > 0, max_tokens=256),
+        lambda x: labelled(x, lambda r: r["love_count"] > 0),
     ),
     "stackexchange": (
         "love/love_stackexchange",
-        lambda x: labelled(x, lambda r: r["up"] > r["down"] + 2, max_tokens=256),
+        lambda x: labelled(x, lambda r: r["up"] > r["down"] + 2),
     ),
     "convai2": (
         "love/love_convai2",
@@ -205,49 +202,65 @@ class Contest:
 
 
 def try_labels(name: str, data: Labelled, seed: int) -> Iterator[Row]:
-    """Every model on a set of labels."""
+    """Every model on a set of labels; each text is read once for all sizes."""
     learns = np.array([teaches(group, seed) for group in data.groups])
     train, aside = np.flatnonzero(learns), np.flatnonzero(~learns)
-    if data.num_loves is not None:
-        train = train[np.cumsum(data.labels[train]) <= data.num_loves]
+    most = max((size for size in data.sizes if size is not None), default=None)
+    if most is not None:
+        train = train[np.cumsum(data.labels[train]) <= most]
+    held_out = examples_of(data, aside)
     rivals = [chat for chats in data.rivals for chat in chats]
-    rows, held_out = examples_of(data, train), examples_of(data, aside)
-    chats = rows.chats + held_out.chats + rivals
-    scores: dict[str, tuple[Floats, float]] = {}
     started = time.monotonic()
-    contest = Contest(data.max_tokens)
-    for model, features in contest.read(chats).items():
+    chats = [data.chats[row] for row in train.tolist()] + held_out.chats + rivals
+    read = Contest(data.max_tokens).read(chats)
+    read_s = time.monotonic() - started
+    for size in data.sizes:
+        few = train if size is None else train[np.cumsum(data.labels[train]) <= size]
+        rows = examples_of(data, few)
+        named = name if size is None else f"{name}, {size} loves"
+        for model, found, seconds in scores_of(rows, held_out, rivals, read, len(train)):
+            scored = Scored(
+                logits=found[: len(aside)],
+                labels=held_out.labels,
+                users=held_out.user_numbers(),
+                prompts=held_out.prompt_numbers(),
+                lengths=held_out.lengths,
+            )
+            ones = np.ones((1, len(aside)))
+            within = weighted_concordance(scored.logits, scored.labels, scored.prompts, ones)[0]
+            if rivals:
+                within = truth_concordance(found[len(aside) :], data.rival_chances)
+            value, (low, high) = auroc_of(scored, seed)
+            yield Row(
+                set=named, model=model, metric="auroc", value=value, low=low, high=high,
+                within=None if np.isnan(within) else round(float(within), 4),
+                num_train=len(few), num_eval=len(aside),
+                seconds=round(seconds + (read_s if model in read else 0.0), 2),
+                peak_mb=peak_mb(),
+            )  # fmt: skip
+
+
+def scores_of(
+    rows: Examples,
+    held_out: Examples,
+    rivals: list[Chat],
+    read: Mapping[str, Features],
+    num_read: int,
+) -> Iterator[tuple[str, Floats, float]]:
+    """Each model's scores of the held-out rows and of the rivals, and the seconds of its fit."""
+    for model, features in read.items():
+        started = time.monotonic()
         head = fit_head(task_of(features, rows))
         logits_U = features.values_UF @ head.weight_F + head.bias
-        scores[model] = (logits_U[features.text_N].double().numpy(), time.monotonic() - started)
-        started = time.monotonic()
+        found = logits_U[features.text_N[num_read:]].double().numpy()
+        yield model, found, time.monotonic() - started
     for model, parts in {"TF-IDF, one bag": ("all",), **PARTS}.items():
-        bags = Bags(rows, parts)
-        found = np.concatenate([bags.logits(side) for side in (rows, held_out)])
-        if rivals:
-            found = np.r_[found, bags.logits(replace(rows, chats=rivals))]
-        scores[model] = (found, time.monotonic() - started)
         started = time.monotonic()
-    for model, (found, seconds) in scores.items():
-        scored = Scored(
-            logits=found[len(train) : len(train) + len(aside)],
-            labels=held_out.labels,
-            users=held_out.user_numbers(),
-            prompts=held_out.prompt_numbers(),
-            lengths=held_out.lengths,
-        )
-        within = weighted_concordance(
-            scored.logits, scored.labels, scored.prompts, np.ones((1, len(aside)))
-        )[0]
+        bags = Bags(rows, parts)
+        found = bags.logits(held_out)
         if rivals:
-            within = truth_concordance(found[len(train) + len(aside) :], data.rival_chances)
-        value, (low, high) = auroc_of(scored, seed)
-        yield Row(
-            set=name, model=model, metric="auroc", value=value, low=low, high=high,
-            within=None if np.isnan(within) else round(float(within), 4),
-            num_train=len(train), num_eval=len(aside),
-            seconds=round(seconds, 2), peak_mb=peak_mb(),
-        )  # fmt: skip
+            found = np.r_[found, bags.logits(replace(held_out, chats=rivals))]
+        yield model, found, time.monotonic() - started
 
 
 def try_pairs(name: str, lines: Lines, seed: int) -> Iterator[Row]:
@@ -370,10 +383,7 @@ def run(sets: Iterable[str], seeds: Sequence[int], data: Path, most: int) -> Ite
     for name in sets:
         if name == "simulator":
             for seed in seeds:
-                for num_loves in SIMULATED_LOVES:
-                    yield from try_labels(
-                        f"simulator {seed}, {num_loves} loves", simulated(seed, num_loves), seed
-                    )
+                yield from try_labels(f"simulator {seed}", simulated(seed), seed)
             continue
         file, is_pairs = (PAIRS[name], True) if name in PAIRS else (LABELLED[name][0], False)
         path = data / f"{file}.dev.jsonl.gz"
