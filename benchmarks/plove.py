@@ -37,7 +37,7 @@ from models.reward import Features, RewardModel
 from training.baseline import PARTS, Bags
 from training.examples import Examples, numbered
 from training.label_loss import natural_logit
-from training.probe import Task, fit_head, label_task, pair_task
+from training.probe import HeadTask, fit_head, label_task, pair_task
 from training.reward_metrics import (
     Floats,
     Interval,
@@ -311,7 +311,7 @@ def examples_of(data: Labelled, rows: npt.NDArray[np.int64]) -> Examples:
     )  # fmt: skip
 
 
-def task_of(features: Features, rows: Examples) -> Task:
+def task_of(features: Features, rows: Examples) -> HeadTask:
     """Learn the labels of the first rows of those that were read."""
     columns = [
         torch.tensor(column, dtype=torch.float32)

@@ -30,7 +30,7 @@ ITERATIONS = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
+class HeadTask:
     """What a head is to tell from the features of texts."""
 
     features: Tensor
@@ -56,7 +56,7 @@ def label_task(
     users_N: Tensor,
     start_logit: float,
     moves_MF: Tensor | None = None,
-) -> Task:
+) -> HeadTask:
     """Tell the labels of rows; folds are of users, and None where one lacks a label."""
     columns = (labels_N, kappas_N, offsets_N, weights_N)
 
@@ -67,7 +67,7 @@ def label_task(
     folds_N = users_N % FOLDS
     positives = torch.bincount(folds_N, labels_N, minlength=FOLDS)
     are_mixed = (positives > 0) & (positives < torch.bincount(folds_N, minlength=FOLDS))
-    return Task(
+    return HeadTask(
         features=features.values_UF,
         loss=loss,
         folds_N=folds_N if bool(are_mixed.all()) else None,
@@ -77,7 +77,7 @@ def label_task(
     )
 
 
-def pair_task(features: Features, prompts_N: Tensor) -> Task:
+def pair_task(features: Features, prompts_N: Tensor) -> HeadTask:
     """Tell the first text of each pair from the second (Bradley-Terry).
 
     The features are of the first texts of all pairs and then of the second; folds are of prompts.
@@ -90,7 +90,7 @@ def pair_task(features: Features, prompts_N: Tensor) -> Task:
 
     folds_N = prompts_N % FOLDS
     has_all = bool((torch.bincount(folds_N, minlength=FOLDS) > 0).all())
-    return Task(
+    return HeadTask(
         features=features.values_UF,
         loss=loss,
         folds_N=folds_N if has_all else None,
@@ -115,7 +115,7 @@ class Head:
             model.classifier.bias.fill_(self.bias)
 
 
-def fit_head(task: Task) -> Head:
+def fit_head(task: HeadTask) -> Head:
     """The best head for the task. Raises ValueError where its loss is no finite number."""
     probe, rows = _Probe(task), torch.arange(task.num_rows)
     with torch.no_grad():
@@ -130,7 +130,7 @@ def fit_head(task: Task) -> Head:
     return Head(weight_F=scaled_F, bias=bias - float(probe.mean_F @ scaled_F), ridge=ridge)
 
 
-def choose_ridge(task: Task) -> float:
+def choose_ridge(task: HeadTask) -> float:
     """The penalty with the least loss on users, or prompts, that the probe did not see.
 
     The strongest one where the folds cannot say.
@@ -160,7 +160,7 @@ def choose_ridge(task: Task) -> float:
 class _Probe:
     """A linear model of standardised features, which are never copied."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: HeadTask) -> None:
         self.task = task
         self.mean_F = task.features.mean(0)
         self.std_F = task.features.std(0, correction=0).clamp(min=STD_MIN)

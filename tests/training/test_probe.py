@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 
 from models.reward import Features, RewardModel
 from tests.training.tiny_encoder import save_tiny_encoder
-from training.probe import FOLDS, RIDGES, Task, choose_ridge, fit_head, label_task, pair_task
+from training.probe import FOLDS, RIDGES, HeadTask, choose_ridge, fit_head, label_task, pair_task
 from training.shared_trunk import is_same_reader, share_trunk
 
 WORDS = ["tea", "cat", "sun", "rain", "love", "hate", "blue", "red", "walk", "run"]
@@ -47,7 +47,7 @@ def says_love(chats) -> np.ndarray:
     return np.array(["love" in chat[-1]["content"] for chat in chats], dtype=np.float64)
 
 
-def task_of(reward, chats, labels, *, kappa=1.0, weights=None, moves=None) -> Task:
+def task_of(reward, chats, labels, *, kappa=1.0, weights=None, moves=None) -> HeadTask:
     num = len(chats)
     return label_task(
         reward.features(reward.encode(chats)),
@@ -61,7 +61,7 @@ def task_of(reward, chats, labels, *, kappa=1.0, weights=None, moves=None) -> Ta
     )
 
 
-def noise_task(labels: torch.Tensor, states: torch.Tensor, users: torch.Tensor) -> Task:
+def noise_task(labels: torch.Tensor, states: torch.Tensor, users: torch.Tensor) -> HeadTask:
     num = len(labels)
     return label_task(
         Features(values_UF=states, text_N=torch.arange(num)),
