@@ -27,7 +27,8 @@ from scipy.stats import t
 
 from benchmarks.table import RESULTS
 from features.config import FeaturesConfig
-from streams.guard.rules import PRAISE, Finding, GuardConfig, judge
+from streams.guard.rules import PRAISE, GuardConfig
+from streams.guard.rulings import Finding, find_violations
 
 ROOT = Path(__file__).resolve().parent.parent
 EVENTS = ROOT.parent / "shared" / "data" / "events"
@@ -120,7 +121,7 @@ def _suite(worlds: Iterable[World]) -> dict[str, object]:
     moved: dict[tuple[str, bool], list[tuple[float, float]]] = {}
     rates: dict[str, list[float]] = {}
     for reactions, shown, truth in worlds:
-        findings = judge(reactions, shown, GUARD)
+        findings = find_violations(reactions, shown, GUARD)
         flagged = {finding.user_id for finding in findings}
         for kind in set(truth.values()):
             users = {user for user, each in truth.items() if each == kind}
@@ -300,7 +301,7 @@ def _speed(world: World) -> dict[str, float]:
         pa.concat_tables([_renamed(t, str(i)) for i in range(copies)]) for t in world[:2]
     )
     start = time.perf_counter()
-    judge(reactions, shown, GuardConfig())
+    find_violations(reactions, shown, GuardConfig())
     return {"reactions": reactions.num_rows, "seconds": time.perf_counter() - start}
 
 
@@ -340,7 +341,7 @@ def _table(rows: list[dict[str, object]]) -> pa.Table:
 
 def _flagged(reactions: pa.Table, shown: pa.Table) -> dict[str, object]:
     """Shares of users with a reaction, and of reactions, that each rule covers."""
-    findings = judge(reactions, shown, GuardConfig())
+    findings = find_violations(reactions, shown, GuardConfig())
     rows = reactions.select(["user_id", "response_id", "occurred_at"]).to_pylist()
     users = {row["user_id"] for row in rows if row["user_id"]}
     by_rule: dict[str, object] = {}

@@ -219,7 +219,7 @@ def _apply(root: Path, folder: Path) -> None:
     if is_applied(root):
         return
     stamp = folder / STAMP
-    # What was applied before no longer counts, should we die on the way.
+    # Removed first: if this process dies meanwhile, nothing counts as applied.
     stamp.unlink(missing_ok=True)
     remove_partial(folder, before_s=time.time() - PARTIAL_AGE_S)
     empty_sources(root)

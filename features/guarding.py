@@ -20,7 +20,8 @@ from features.quarantine import standing_sql
 from features.views import connect_store, time_sql
 from files.durable import lock
 from streams.events import PERSON, GuardRuling
-from streams.guard.rules import PRAISE, GuardConfig, changes, judge
+from streams.guard.rules import PRAISE, GuardConfig
+from streams.guard.rulings import changes, find_violations
 
 logger = logging.getLogger(__name__)
 
@@ -77,16 +78,16 @@ def look(
             f" ({standing_sql('verdicts', are_pardons_heard=False)}) WHERE rule <> '{PERSON}'"
         ).fetchall()
     }
-    findings = judge(reactions, shown, guard)
+    findings = find_violations(reactions, shown, guard)
     return changes(findings, standing, decided_at=now, window_start=since)
 
 
 def window_start(
     connection: duckdb.DuckDBPyConnection, since: datetime, *, facts_max: int
 ) -> datetime:
-    """The first full minute from `since` on from which no more than `facts_max` facts are judged.
+    """The first full minute from `since` on from which at most `facts_max` facts are looked at.
 
-    The newest minute is judged whatever it holds. A function of the facts and of these numbers.
+    The newest minute is looked at whatever it holds. A function of the facts and of these numbers.
     """
     exposed = folded_once_sql("shown", _since("raw_shown", since))
     minutes = connection.sql(
@@ -111,7 +112,7 @@ def window_start(
 def facts_for_guard(
     connection: duckdb.DuckDBPyConnection, since: datetime
 ) -> tuple[pa.Table, pa.Table]:
-    """The praise (also quarantined) and exposures from `since` on, as judge takes them.
+    """The praise (also quarantined) and exposures from `since` on, as find_violations takes them.
 
     Texts are those of exposures that were praised: no rule reads the others.
     """

@@ -60,8 +60,8 @@ PUSH_SHARE_MAX = 0.1
 """Share of its time that a worker spends on pushing: after slow pushes it rests nine times as long.
 Online rows of a large store are then older, and the stream is not held up."""
 PUSH_QUICK_S, PUSH_SLOW_S = 0.4, 0.8
-"""A push that took less than the first needs no rest, nor does one that was slow alone: it was in
-bad luck. From the first to the second the rest grows to its full length."""
+"""After a push that took less than the first, or a single slow one, the worker does not rest. From
+the first to the second the rest grows to its full length."""
 
 Row = Mapping[str, object]
 

@@ -33,7 +33,7 @@ class AliasedVersion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rollback:
-    """A champion that gave way to the one of before."""
+    """A move of the champion back to the version that it had replaced."""
 
     name: str
     revision: int
@@ -94,7 +94,7 @@ def read_standing(registry: Registry) -> RegistryFigures:
 
 
 def rollbacks_of(moves: list[AliasMove]) -> list[Rollback]:
-    """Find the moves that put the champion of before back, whichever verb made them."""
+    """Find the moves of the champion to the version named `previous`, whichever verb made them."""
     before: dict[str, int | None] = {}
     found: dict[str, list[AliasMove]] = {}
     undone: list[AliasMove] = []

@@ -35,7 +35,7 @@ Refusal: TypeAlias = Literal[
 
 
 class Anywhere(Enum):
-    """The caller of a move has no belief about where the alias points."""
+    """Passed by callers that move an alias wherever it points now."""
 
     ANYWHERE = "anywhere"
 

@@ -63,7 +63,7 @@ class Registry:
 
     @property
     def engine(self) -> Engine:
-        """The database's connections, for the scheduler's job store, which lies in it too."""
+        """The database's connections, for readers that need no transaction of ours."""
         return self._database.engine
 
     def check_schema(self) -> None:

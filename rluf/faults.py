@@ -9,8 +9,9 @@ import errno
 
 from models.errors import Conflict, CorruptRegistry, ModelsError, NotFound
 from models.errors import Unavailable as RegistryUnavailable
+from rluf.child import BadHome
 from rluf.demo.findings import DemoFailed
-from rluf.local import AlreadyUp, BadHome, ChildFailed, PortTaken
+from rluf.local import AlreadyUp, ChildFailed, PortTaken
 from rluf.settings import BadSettings
 from streams.errors import BadEvent, CannotStart, Unavailable
 

@@ -17,7 +17,7 @@ from features.views import connect_store, query
 from rluf.settings import Settings
 from streams.errors import Unavailable
 from streams.events import PERSON, GuardAction, GuardRuling, new_id
-from streams.guard.rules import judge
+from streams.guard.rulings import find_violations
 from streams.kafka.producer import Producer
 
 ACK_WAIT_S = 30.0
@@ -54,7 +54,7 @@ def check(settings: Settings) -> list[dict[str, Any]]:
             "since": finding.since,
             "evidence": json.dumps(dict(finding.evidence)),
         }
-        for finding in judge(reactions, shown, settings.guard)
+        for finding in find_violations(reactions, shown, settings.guard)
     ]
 
 

@@ -13,19 +13,15 @@ import logging
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
-import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
-from urllib.error import URLError
-from urllib.parse import urlsplit
 
 from files.durable import write_durably
+from rluf.child import STOP_WAIT_S, BadHome, Child, exit_words, plan_children, usable
 from rluf.settings import BadSettings, Settings
 from streams.errors import CannotStart
 from streams.kafka.broker import Broker
@@ -35,8 +31,6 @@ logger = logging.getLogger(__name__)
 RESTARTS_MAX = 5
 """Restarts of one child within RESTART_WINDOW_S before the supervisor gives up."""
 RESTART_WINDOW_S = 120.0
-STOP_WAIT_S = 20.0
-"""How long a child may drain after SIGTERM before it is killed."""
 READY_WAIT_S = 90.0
 POLL_S = 0.25
 LOOPBACK = "127.0.0.1"
@@ -55,113 +49,6 @@ class PortTaken(RuntimeError):
 
 class ChildFailed(RuntimeError):
     """A child did not come up or keeps dying; the text names it and shows its last lines."""
-
-
-class BadHome(RuntimeError):
-    """A file that `rluf up` keeps in the home cannot be used; the text says which and why."""
-
-
-@dataclass(slots=True)
-class Child:
-    """One supervised process."""
-
-    name: str
-    command: list[str]
-    log: Path
-    ready_url: str = ""
-    ready_file: Path | None = None
-    process: subprocess.Popen[bytes] | None = None
-    died_at: list[float] = field(default_factory=list)
-    is_awaited: bool = False
-    """Whether it was started again and has not been seen ready since."""
-
-    def start(self, environment: Mapping[str, str]) -> None:
-        """Start it with its output appended to its log. Raises BadHome."""
-        if self.ready_file is not None:
-            with _usable(self.ready_file):
-                self.ready_file.unlink(missing_ok=True)
-        with _usable(self.log):
-            self.log.parent.mkdir(parents=True, exist_ok=True)
-            out = self.log.open("ab")
-        with out:
-            self.process = subprocess.Popen(
-                self.command, stdout=out, stderr=out, env=dict(environment), start_new_session=True
-            )
-
-    def has_died(self) -> bool:
-        """Say whether it was started and has ended."""
-        return self.process is not None and self.process.poll() is not None
-
-    def is_ready(self) -> bool:
-        """Say whether it does its work already."""
-        if self.ready_file is not None and not self.ready_file.exists():
-            return False
-        if not self.ready_url:
-            return True
-        try:
-            with urllib.request.urlopen(self.ready_url, timeout=1) as answer:
-                return bool(answer.status == 200)
-        except (URLError, OSError):
-            return False
-
-    def last_words(self, lines: int = 8) -> str:
-        """Give the end of its log, or say why there is none."""
-        try:
-            with self.log.open("rb") as file:
-                file.seek(max(0, self.log.stat().st_size - 16_384))
-                return "\n".join(file.read().decode("utf-8", "replace").splitlines()[-lines:])
-        except FileNotFoundError:
-            return ""
-        except OSError as fault:
-            return f"({self.log} cannot be read: {fault.strerror})"
-
-    def cause_of_death(self) -> str:
-        """Say what ended it, in words."""
-        return _in_words(self.process.returncode if self.process is not None else None)
-
-    def stop(self) -> bool:
-        """Ask it to drain, then insist; gives whether it had to be killed."""
-        if self.process is None or self.process.poll() is not None:
-            return False
-        self.process.terminate()
-        try:
-            self.process.wait(STOP_WAIT_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-            return True
-        return False
-
-
-def plan_children(settings: Settings, recipes: Sequence[str]) -> list[Child]:
-    """Give the processes of the house beside the broker, in the order they start."""
-    logs, ready = settings.home / "logs", settings.home / "worker.ready"
-    metrics_port = str(urlsplit(settings.serving.worker_metrics_url).port or 0)
-    base = [sys.executable, "-m", "rluf"]
-    options = [part for recipe in recipes for part in ("--recipe", recipe)]
-    options += ["--supervisor", str(os.getpid())]
-    return [
-        Child(
-            name="worker",
-            command=[
-                *(*base, "worker", *options, "--ready-file", str(ready)),
-                *(("--metrics-port", metrics_port) if metrics_port != "0" else ()),
-            ],
-            log=logs / "worker.log",
-            ready_file=ready,
-        ),
-        Child(
-            name="api",
-            command=[*base, "api", *options],
-            log=logs / "api.log",
-            ready_url=f"http://{settings.serving.host}:{settings.serving.port}/healthz",
-        ),
-        Child(
-            name="scheduler",
-            command=[*base, "schedule", *options],
-            log=logs / "scheduler.log",
-        ),
-    ]
 
 
 class Supervisor:
@@ -204,7 +91,7 @@ class Supervisor:
                 " this machine alone: name a cluster, or leave streams.security out"
             )
         self._take_lock(home)
-        with _usable(home / "up.json"):
+        with usable(home / "up.json"):
             (home / "up.json").unlink(missing_ok=True)  # What a crash left is not about this one.
         if "api" in only:
             serving = self.settings.serving
@@ -275,13 +162,13 @@ class Supervisor:
                 return
             if child.has_died():
                 raise ChildFailed(
-                    f"{child.name} ended before it was ready ({child.cause_of_death()});"
-                    f" its log {child.log} ends with:\n{child.last_words()}"
+                    f"{child.name} ended before it was ready ({child.exit_cause()});"
+                    f" its log {child.log} ends with:\n{child.log_tail()}"
                 )
             if time.monotonic() > deadline:
                 raise ChildFailed(
                     f"{child.name} was not ready within {READY_WAIT_S:.0f} s;"
-                    f" its log {child.log} ends with:\n{child.last_words()}"
+                    f" its log {child.log} ends with:\n{child.log_tail()}"
                 )
             time.sleep(POLL_S / 2)
         self._say_ready(child)
@@ -292,12 +179,12 @@ class Supervisor:
 
     def _restart(self, child: Child) -> None:
         count = _count_death(child.died_at)
-        self.say(f"{child.name} died: {child.cause_of_death()}. Its log ends with:")
-        self.say(child.last_words())
+        self.say(f"{child.name} died: {child.exit_cause()}. Its log ends with:")
+        self.say(child.log_tail())
         if count > RESTARTS_MAX:
             raise ChildFailed(
                 f"{child.name} died {count} times in {RESTART_WINDOW_S:.0f} s"
-                f" ({child.cause_of_death()}); giving up. Its log: {child.log}"
+                f" ({child.exit_cause()}); giving up. Its log: {child.log}"
             )
         self.say(f"{child.name}: restarting ({count} of {RESTARTS_MAX})")
         if self.stopping.wait(min(8.0, 0.5 * 2 ** (count - 1))):
@@ -308,7 +195,7 @@ class Supervisor:
 
     def _restart_broker(self) -> None:
         assert self.broker is not None
-        count, cause = _count_death(self._broker_died_at), _in_words(self.broker.poll())
+        count, cause = _count_death(self._broker_died_at), exit_words(self.broker.poll())
         if count > RESTARTS_MAX:
             raise ChildFailed(
                 f"the broker died {count} times in {RESTART_WINDOW_S:.0f} s ({cause});"
@@ -326,7 +213,7 @@ class Supervisor:
         self._write_state()
 
     def _take_lock(self, home: Path) -> None:
-        with _usable(home / "up.lock"):
+        with usable(home / "up.lock"):
             home.mkdir(parents=True, exist_ok=True)
             self._lock = (home / "up.lock").open("ab")
         try:
@@ -339,7 +226,7 @@ class Supervisor:
             ) from None
 
     def _write_state(self) -> None:
-        """Say where everything runs; where the disk is full, nobody is ended for want of it."""
+        """Say where everything runs; where the disk is full, the processes run on without it."""
         state = {
             "brokers": self.brokers,
             "url": self.url,
@@ -370,13 +257,6 @@ def require_free_port(host: str, port: int) -> int:
             f"cannot listen on port {port} of {host} ({fault.strerror}); stop the program that"
             " does, or choose another port with RLUF_SERVING__PORT (0 takes a free one)"
         ) from None
-
-
-def _in_words(code: int | None) -> str:
-    """Say what an exit status means."""
-    if code is not None and code < 0:
-        return f"killed by {signal.Signals(-code).name}"
-    return f"exit code {code}"
 
 
 def _count_death(died_at: list[float]) -> int:
@@ -419,18 +299,6 @@ def read_state(home: Path) -> dict[str, object] | None:
         logger.warning("up.json unreadable", extra={"path": str(path), "cause": "no brokers"})
         return None
     return state
-
-
-@contextlib.contextmanager
-def _usable(path: Path) -> Iterator[None]:
-    """Turn what the system says of a file of the home into words. Raises BadHome."""
-    try:
-        yield
-    except OSError as fault:
-        raise BadHome(
-            f"cannot use {path} ({fault.strerror}); it holds nothing that is needed: mend its"
-            " permission or free the disk, or move it away, and start again"
-        ) from fault
 
 
 @contextlib.contextmanager

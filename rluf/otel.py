@@ -30,7 +30,7 @@ USER_INFO = re.compile(r"//[^/?#]*@")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collector:
-    """Where spans go, and by whose word."""
+    """Where spans go, and which setting decided that."""
 
     endpoint: str
     """Empty: nowhere."""
@@ -40,7 +40,7 @@ class Collector:
     """Why the collector that the variable names cannot be used."""
 
     def shown(self) -> str:
-        """The endpoint; one that another hand put there without the name and password in it."""
+        """The endpoint, without the name and password in it where a standard variable gave it."""
         return USER_INFO.sub("//***@", self.endpoint, 1) if self.variable else self.endpoint
 
     def origin(self) -> str:

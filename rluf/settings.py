@@ -150,7 +150,7 @@ def settings_hash(*parts: object) -> str:
 
 @runtime_checkable
 class ToJson(Protocol):
-    """What knows its own JSON, because it says more than its fields."""
+    """A value that writes its own JSON, which holds more than its fields."""
 
     def to_json(self) -> dict[str, object]: ...
 
@@ -171,7 +171,7 @@ def plain(value: object) -> Any:
 
 
 def shown(value: object) -> Any:
-    """As `plain`, for whoever may look over the shoulder: what is secret is hidden."""
+    """As `plain`, with every secret hidden."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {
             each.name: (hidden if is_secret(each) else shown)(getattr(value, each.name))

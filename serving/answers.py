@@ -96,7 +96,7 @@ class Began:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextDelta:
-    """More of a choice."""
+    """Further text of a choice."""
 
     index: int
     text: str
@@ -105,7 +105,7 @@ class TextDelta:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """A choice is at its end, and recorded if it will be."""
+    """A choice has ended; whether its exposure was recorded is known."""
 
     index: int
     finish_reason: FinishReason

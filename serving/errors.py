@@ -28,10 +28,10 @@ from starlette.responses import Response
 from streams.errors import BadEvent
 
 OWN_PATHS = ("feedback", "events", "score", "status", "features", "admin")
-"""What of /v1 is ours alone. OpenAI's clients may knock anywhere else in it, and parse nothing but
-OpenAI's error shape."""
+"""Paths below /v1 that only we serve. On all others a client of OpenAI's may ask, and it parses no
+error but OpenAI's."""
 OPENAI_ROOTS = ("chat", "completions", "embeddings", "models", "responses")
-"""Where OpenAI's clients knock whose base URL lacks its /v1."""
+"""Paths that OpenAI's clients ask for where their base URL lacks /v1."""
 SEEN_CHARS_MAX = 80
 """How much of a refused value an error repeats."""
 

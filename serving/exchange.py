@@ -36,7 +36,7 @@ class Exchange:
     response_id: str
     caller: Caller
     not_learned: str
-    """What says that this is no answer to a person; empty: nothing."""
+    """Why nothing may be learned from it, since no person asked; empty: it may."""
     created: int
     """Unix seconds."""
     warnings: tuple[str, ...]

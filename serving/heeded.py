@@ -16,12 +16,12 @@ NAME_CHARS_MAX = 64
 
 
 def honoured(value: object, path: str) -> Iterator[str]:
-    """Whatever it says, it is done."""
+    """Reads a field that is honoured whatever its value."""
     return iter(())
 
 
 def only(*harmless: object) -> Reader:
-    """What is asked for is not done; these values ask for nothing."""
+    """Reads a field that is not honoured; the values `harmless` ask for nothing, so they pass."""
 
     def read(value: object, path: str) -> Iterator[str]:
         if value is not None and not any(_is_same(value, one) for one in harmless):

@@ -44,7 +44,10 @@ class Pseudonyms:
         self._key = key
 
     def user(self, user_id: str) -> str:
-        """Give the pseudonym of an id: `u_` and 32 hexadecimal digits. Nobody stays nobody."""
+        """Give the pseudonym of an id: `u_` and 32 hexadecimal digits.
+
+        No id, and "anonymous", stay as they are.
+        """
         if user_id in ("", ANONYMOUS):
             return user_id
         return f"u_{self._digest(b'user', user_id)}"

@@ -26,7 +26,7 @@ FETCH_BYTES = 2**20
 """Fetched per partition and request. Kafka hands over a larger record all the same."""
 POLL_INTERVAL_S = 86_400.0
 """How long a worker may wait for its sink and still keep its partitions: heartbeats go on, and
-whether it makes progress is for the watchdog to judge."""
+whether it makes progress is for the watchdog to decide."""
 REQUEST_TIMEOUT_S = 30.0
 PRODUCE_BYTES_MAX = 64 * 2**20
 """Largest dead letter that we try to produce; what is too large for the topic is the broker's to

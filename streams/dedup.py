@@ -37,7 +37,8 @@ MERGE_FACTOR = 2
 
 
 def hash_id(source: str, id: str) -> int:
-    """A 64-bit hash of (source, id), the same in every process; no two pairs spell alike."""
+    """A 64-bit hash of (source, id), the same in every process; different pairs hash different
+    texts."""
     return xxhash.xxh3_64_intdigest(f"{len(source)} {source}{id}".encode())
 
 

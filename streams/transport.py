@@ -94,7 +94,7 @@ class ChunkThread(aiokafka.AIOKafkaConsumerThread):  # type: ignore[misc]
         return consumer
 
     def verify_event_path(self, now: float, tp: TP) -> None:
-        """Nothing: Faust would call an open transaction slow. The watchdog judges by the broker."""
+        """Nothing: Faust would call an open transaction slow. The watchdog asks the broker."""
 
     async def _fetch_records(
         self,
@@ -227,7 +227,7 @@ class ChunkThread(aiokafka.AIOKafkaConsumerThread):  # type: ignore[misc]
                 ", ".join(f"{tp.topic}/{tp.partition}" for tp in sorted(anew)),
             )
         if unstamped and ids:
-            # From now on they say of which topic they are, also where nothing more comes.
+            # Committed again with the topic's id, also where no further record comes.
             await self._commit(unstamped)
         return offsets
 

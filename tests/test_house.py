@@ -60,13 +60,13 @@ MAY_PRINT = ("rluf/cli.py", "rluf/console.py", "benchmarks/", "simulator/__main_
 OUTERMOST = ("rluf/cli.py", "rluf/__main__.py", "streams/worker.py")
 """Files with a process's outermost loop: it logs any fault and exits non-zero."""
 TABLES = ("training/objectives/", "training/algorithms/", "features/offline/")
-RUNS_AT_IMPORT = ("migrations/env.py", "rluf/__main__.py", "rluf/cli.py", "rluf/cli_store.py")
-"""The first two are run and never imported; the third builds its tree of verbs."""
+RUNS_AT_IMPORT = ("migrations/env.py", "rluf/__main__.py", "rluf/cli")
+"""The first two are run and never imported; the others build the tree of verbs."""
 TOKENISES = ("models/tokens.py", "models/spelling.py")
 TOKENIZER_CALLS = ("apply_chat_template", "batch_decode", "batch_encode_plus", "encode_plus")
 BAD_NAMES = ("utils", "helpers", "helper", "manager", "common", "core", "misc")
 LINES_MAX = 500
-METAPHORS = {"clerk", "desk", "doorway", "room"}
+METAPHORS = {"clerk", "desk", "doorway", "room", "watch"}
 """Words that once stood where the field has a term: a handler, a context, a middleware."""
 TWICE = {
     "Unavailable",  # Of the log, and of the registry below it: neither room imports the other.

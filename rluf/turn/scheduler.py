@@ -41,7 +41,7 @@ STOP_LOOK_S = 0.2
 """How soon a signal or the loss of the lease is noticed between looks."""
 
 
-class Watch:
+class TurnStarter:
     """Looks whether a turn is due, and takes it."""
 
     def __init__(
@@ -81,7 +81,7 @@ class Watch:
             self._registry.finish_run(run.id, status, {"exit_code": code})
         return found
 
-    def bury(self) -> None:
+    def close_abandoned(self) -> None:
         """Close the rows of turns whose scheduler died before they ended."""
         for run in self._registry.runs(kind=RUN_KIND, status="running"):
             self._registry.finish_run(run.id, "abandoned", {"why": "its scheduler died"})
@@ -119,17 +119,17 @@ def run_scheduler(
     could not be reached for so long that another scheduler may have taken over.
     """
     stop = stop or threading.Event()
-    watch = Watch(config, registry, read_state, turn)
+    starter = TurnStarter(config, registry, read_state, turn)
     with ExitStack() as stack:
         stack.enter_context(_ending_on_sigterm())
         held = _stand_by(stack, config, registry, stop)
         if held is None:
             return
-        watch.bury()
+        starter.close_abandoned()
         while not stop.is_set():
             held.check()
             try:
-                watch.look()
+                starter.look()
             except Unavailable as fault:
                 logger.warning("not looked", extra={"why": str(fault)})
             _rest(config.poll_s, held, stop)

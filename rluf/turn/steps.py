@@ -42,7 +42,7 @@ OnProgress = Callable[[str, str, int, int], None]
 
 RESULT = "result.json"
 FILES = "files"
-"""Key of the result under which it says what the bytes beside it are."""
+"""Key of the result that holds the hashes of the files beside it."""
 PARENT_POLL_S = 1.0
 
 

@@ -1,4 +1,4 @@
-"""The facts that the guard judges, as sets and in numbers.
+"""The facts that the guard looks at, as sets and in numbers.
 
 Whatever order the rows came in and however often: rows are made distinct and sorted first, and ids
 become positions in sorted lists, so every rule sees the same arrays.

@@ -1,4 +1,4 @@
-"""Which values each dial of the guard may have: nonsense is refused before it judges anybody."""
+"""The allowed range of each dial of the guard, checked when settings are read."""
 
 import pyarrow as pa
 import pyarrow.compute as pc

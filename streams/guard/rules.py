@@ -5,19 +5,15 @@ its inputs (no exposures, no networks) finds nothing. Thresholds are data: the s
 recipe. docs/guard.md says how to read and reverse a ruling.
 """
 
-import hashlib
-import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from streams.events import GuardAction, GuardRuling
 from streams.guard.facts import (
     US_PER_DAY,
     US_PER_HOUR,
@@ -25,7 +21,6 @@ from streams.guard.facts import (
     GuardFacts,
     Longs,
     Taps,
-    facts_of,
     starts_of,
 )
 from streams.guard.graph import components, pairs_of
@@ -33,8 +28,6 @@ from streams.guard.ranges import RANGES, check, check_pattern
 from streams.guard.text import copied_share
 from streams.signals import SIGNALS
 
-SOURCE = "/guard"
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 PRAISE = tuple(sorted(signal.name for signal in SIGNALS.values() if signal.polarity > 0))
 MAD_TO_SD = 1.4826
 """Standard deviation of a normal law over its median absolute deviation."""
@@ -50,13 +43,13 @@ class GuardConfig:
     """The dials of the guard."""
 
     rules: tuple[str, ...] = ()
-    """The rules that judge; empty: all of RULES."""
+    """The rules in force; empty: all of RULES."""
     user_cap: int = 100
     """Praise with one signal that counts of one user in one UTC day; the rest is excess."""
     always_shown_min: int = 25
-    """Exposures below which nobody is judged to praise everything."""
+    """Exposures below which nobody is said to praise everything."""
     always_share: float = 0.9
-    """Share of exposures praised from which somebody may be judged so."""
+    """Share of exposures praised from which somebody may be said so."""
     always_p_max: float = 1e-5
     """Largest binomial tail, against what is usual for people here, that is a finding."""
     burst_taps: int = 15
@@ -82,7 +75,7 @@ class GuardConfig:
     fresh_z: float = 6.0
     """Robust deviations above what is usual for an hour."""
     fresh_hours: int = 48
-    """Hours that must have been seen; in the first 24 everybody looks new, nobody is judged."""
+    """Hours that must have been seen; in the first 24 everybody looks new, and nobody is found."""
     fresh_share: float = 0.8
     """Of such a wave only accounts that praised at least this share of what they saw."""
     dictated_share: float = 0.8
@@ -90,7 +83,7 @@ class GuardConfig:
     dictated_n: int = 3
     """Words in an n-gram."""
     dictated_words: int = 8
-    """Words below which a response is too short to be judged."""
+    """Words below which a response is too short to be looked at."""
     dictated_orders: str = (
         r"(?i)\b(repeat after me|(say|write|reply|answer|respond)( with)? exactly|"
         r"repeat (this|the following)|(say|reply|respond) (only|with only))\b"
@@ -114,20 +107,6 @@ class GuardConfig:
                 check(name, value)
         check_pattern("dictated_orders", self.dictated_orders)
         check_pattern("begging", self.begging)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """What a rule found of one user, or of one reaction of theirs."""
-
-    rule: str
-    version: int
-    user_id: str
-    response_id: str
-    """Empty: every reaction of the user from `since` on."""
-    since: datetime
-    evidence: Mapping[str, str | int | float]
-    """Numbers seen and limits; no texts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,9 +157,9 @@ def always(facts: GuardFacts, config: GuardConfig) -> Iterable[Hit]:
     """Users who praise nearly all they are shown, which is rare here."""
     num = len(facts.users)
     shown = np.bincount(facts.exposures.user, minlength=num)
-    judged = np.flatnonzero(shown >= config.always_shown_min)
+    asked = np.flatnonzero(shown >= config.always_shown_min)
     peers = np.flatnonzero(shown >= ALWAYS_PEER_SHOWN_MIN)
-    if not len(judged):
+    if not len(asked):
         return
     from scipy.special import bdtrc  # Here: it takes memory that a worker without peers spares.
 
@@ -188,13 +167,13 @@ def always(facts: GuardFacts, config: GuardConfig) -> Iterable[Hit]:
     for signal, name in enumerate(facts.signals):
         is_one = (facts.firsts.signal == signal) & (facts.firsts.exposure >= 0)
         praised = np.bincount(facts.firsts.user[is_one], minlength=num)
-        share = praised[judged] / shown[judged]
+        share = praised[asked] / shown[asked]
         # Attackers raise the upper half, so the spread is taken from the half below the middle.
         shares = praised[peers] / shown[peers]
         middle = float(np.median(shares))
         spread = MAD_TO_SD * float(np.median(middle - shares[shares <= middle]))
         usual = max(float(praised.sum() / shown.sum()), middle + ALWAYS_SPREADS * spread)
-        for user in judged[share >= config.always_share].tolist():
+        for user in asked[share >= config.always_share].tolist():
             n, k = int(shown[user]), int(praised[user])
             tail = float(bdtrc(k - 1, n, min(usual, 1.0))) if k else 1.0  # P(X >= k)
             if tail <= config.always_p_max:
@@ -365,79 +344,6 @@ RULES = {
         Rule(name="self_praise", version=1, means="own accounts, or asked for", find=self_praise),
     )
 }
-
-
-def judge(reactions: pa.Table, shown: pa.Table, config: GuardConfig) -> list[Finding]:
-    """All findings, sorted: a function of the set of rows, whatever their order and repetition."""
-    facts = facts_of(reactions, shown, PRAISE)
-    best: dict[tuple[str, str, str], Finding] = {}
-    for name in config.rules or tuple(RULES):
-        rule = RULES[name]
-        for hit in rule.find(facts, config):
-            finding = Finding(
-                rule=name,
-                version=rule.version,
-                user_id=facts.users[hit.user].as_py(),
-                response_id="" if hit.response < 0 else facts.responses[hit.response].as_py(),
-                since=EPOCH + timedelta(microseconds=hit.at),
-                evidence=hit.evidence,
-            )
-            key = (finding.rule, finding.user_id, finding.response_id)
-            if key not in best or finding.since < best[key].since:
-                best[key] = finding
-    return [best[key] for key in sorted(best)]
-
-
-def changes(
-    findings: Sequence[Finding],
-    standing: Mapping[tuple[str, str, str], datetime],
-    *,
-    decided_at: datetime,
-    window_start: datetime,
-) -> list[GuardRuling]:
-    """The rulings that turn what stands into what is found.
-
-    What is found and does not stand, or stands from a later time on, is quarantined; what stands,
-    began in the window that was judged and is no longer found is released.
-    """
-    found = {(each.rule, each.user_id, each.response_id): each for each in findings}
-    rulings = []
-    for key in sorted(found):
-        finding = found[key]
-        if key not in standing or finding.since < standing[key]:
-            numbers = json.dumps(dict(finding.evidence), sort_keys=True)
-            rulings.append(
-                _ruling(key, "quarantine", finding.version, numbers, finding.since, decided_at)
-            )
-    for key in sorted(set(standing) - set(found)):
-        if standing[key] >= window_start:
-            version = RULES[key[0]].version if key[0] in RULES else 0
-            rulings.append(_ruling(key, "release", version, "{}", standing[key], decided_at))
-    return rulings
-
-
-def _ruling(
-    key: tuple[str, str, str],
-    action: GuardAction,
-    version: int,
-    evidence: str,
-    since: datetime,
-    decided_at: datetime,
-) -> GuardRuling:
-    parts = (*key, action, str(version), since.isoformat(), decided_at.isoformat())
-    return GuardRuling(
-        id=hashlib.sha256("\0".join(parts).encode()).hexdigest(),
-        source=SOURCE,
-        user_id=key[1],
-        response_id=key[2],
-        action=action,
-        rule=key[0],
-        rule_version=version,
-        evidence=evidence,
-        since=since,
-        occurred_at=decided_at,
-        known_at=decided_at,
-    )
 
 
 def _of_tap(taps: Taps, row: int, evidence: Mapping[str, str | int | float]) -> Hit:

@@ -145,16 +145,16 @@ class Broker:
             if self.poll() is not None:
                 raise CannotStart(
                     f"Kafka ended with status {self.poll()} before it was ready; its log "
-                    f"{self.log_path} ends with: {self.last_words()}"
+                    f"{self.log_path} ends with: {self.log_tail()}"
                 )
             if time.monotonic() > deadline:
                 raise CannotStart(
                     f"Kafka did not answer on {self.brokers} within {timeout_s:.0f} s; its log "
-                    f"{self.log_path} ends with: {self.last_words()}"
+                    f"{self.log_path} ends with: {self.log_tail()}"
                 )
             time.sleep(POLL_PAUSE_S)
 
-    def last_words(self) -> str:
+    def log_tail(self) -> str:
         """The end of the broker's log, without the places in Java's code, which say little."""
         said = self.log_path.read_text(errors="replace").splitlines()
         told = "\n".join(line for line in said if not line.startswith("\tat "))

@@ -1,4 +1,4 @@
-"""Whether a broker can be spoken to as we are set, and if not, why, within seconds.
+"""Whether a broker can be reached with our settings, and if not, why, within seconds.
 
 Client libraries say "unable to bootstrap" of everything: a broker that is down, one that speaks TLS
 where we do not, a certificate of another authority, a wrong password. Here the first words of the

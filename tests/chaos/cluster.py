@@ -143,7 +143,7 @@ class Node:
             self._process.kill()
         self._process.wait()
 
-    def last_words(self) -> str:
+    def log_tail(self) -> str:
         """The end of its log."""
         text = (self.home / "logs" / "broker.log").read_text(errors="replace")
         return text[-LOG_TAIL_CHARS:].strip()
@@ -212,9 +212,9 @@ class ThreeNodes:
         while _num_nodes(self.brokers) < NODES:
             for node in self._nodes:
                 if not node.is_running():
-                    raise CannotStart(f"node {node.number} ended: {node.last_words()}")
+                    raise CannotStart(f"node {node.number} ended: {node.log_tail()}")
             if time.monotonic() > deadline:
-                words = "\n".join(node.last_words() for node in self._nodes)
+                words = "\n".join(node.log_tail() for node in self._nodes)
                 raise CannotStart(f"no cluster of {NODES} within {START_WAIT_S:.0f} s: {words}")
             time.sleep(POLL_S)
 

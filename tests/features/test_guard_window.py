@@ -11,7 +11,8 @@ from features.config import FeaturesConfig
 from features.guarding import facts_for_guard, look, window_start
 from features.offline.parquet import ParquetStore
 from features.views import connect
-from streams.guard.rules import GuardConfig, judge
+from streams.guard.rules import GuardConfig
+from streams.guard.rulings import find_violations
 from tests.features.histories import START, at, busy_month, facts_of, reaction, shown
 
 LONG_AGO = START - timedelta(days=1)
@@ -83,7 +84,10 @@ def test_what_is_not_read_changes_no_finding(tmp_path, seed):
     rules = GuardConfig(
         user_cap=2, burst_taps=2, burst_window_s=600.0, rules=("user_cap", "burst", "always")
     )
-    found = {(each.rule, each.user_id, each.response_id) for each in judge(every, exposures, rules)}
+    found = {
+        (each.rule, each.user_id, each.response_id)
+        for each in find_violations(every, exposures, rules)
+    }
     decided = {(each.rule, each.user_id, each.response_id) for each in verdicts}
     assert found
     assert found == {each for each in decided if each[0] in rules.rules}

@@ -26,9 +26,10 @@ from models.errors import Unavailable as RegistryUnavailable
 from models.migrate import migrate
 from models.registry import Registry
 from rluf import local
+from rluf.child import BadHome, Child
 from rluf.erase import erase_facts
 from rluf.faults import FAULT, UNAVAILABLE, exit_code_of
-from rluf.local import BadHome, Child, Supervisor, is_up, read_state, supervised
+from rluf.local import Supervisor, is_up, read_state, supervised
 from rluf.settings import BadSettings, Settings, load_settings
 from rluf.turn.steps import RESULT, Step, Steps
 from rluf.wiring import find_brokers, prepare

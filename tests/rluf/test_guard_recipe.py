@@ -12,7 +12,8 @@ import pytest
 
 from rluf.settings import BadSettings, load_settings
 from streams.guard.ranges import RANGES
-from streams.guard.rules import GuardConfig, judge
+from streams.guard.rules import GuardConfig
+from streams.guard.rulings import find_violations
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
 TEXTS = ("response_id", "user_id", "signal", "action", "network")
@@ -33,7 +34,7 @@ def praise(user, num, gap_s):
 
 
 def rules_found(reactions, config):
-    return {(f.rule, f.user_id) for f in judge(reactions, SHOWN.empty_table(), config)}
+    return {(f.rule, f.user_id) for f in find_violations(reactions, SHOWN.empty_table(), config)}
 
 
 def test_the_shipped_recipe_changes_what_it_names_and_nothing_else():

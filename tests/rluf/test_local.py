@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from rluf import local
+from rluf.child import Child
 from rluf.console import Console
 from rluf.local import (
     AlreadyUp,
-    Child,
     ChildFailed,
     PortTaken,
     Supervisor,
@@ -51,7 +51,7 @@ def test_a_killed_child_is_named_with_its_cause_and_started_again(tmp_path):
     try:
         process = supervisor.children[0].process
         assert process is not None
-        wait_for(lambda: "working" in supervisor.children[0].last_words())
+        wait_for(lambda: "working" in supervisor.children[0].log_tail())
         process.send_signal(signal.SIGKILL)
         wait_for(lambda: any("restarting (1 of 5)" in line for line in said))
         assert any("worker died: killed by SIGKILL" in line for line in said)
@@ -115,7 +115,7 @@ def test_a_child_that_does_not_end_is_killed_and_named(tmp_path, monkeypatch):
         tmp_path, f"import signal; signal.signal(15, signal.SIG_IGN); {SLEEPER}", said
     )
     supervisor.start()
-    wait_for(lambda: "working" in supervisor.children[0].last_words())
+    wait_for(lambda: "working" in supervisor.children[0].log_tail())
     supervisor.stop()
     assert said[-1] == "worker: killed, as it did not end within 0.1 s"
     assert supervisor.children[0].has_died()
@@ -163,7 +163,7 @@ def test_a_port_that_somebody_has_is_refused_and_a_free_one_found():
         require_free_port("nowhere.invalid", 8000)
 
 
-def test_last_words_with_brackets_are_printed_as_they_are(capsys):
+def test_log_tail_with_brackets_are_printed_as_they_are(capsys):
     Console(as_json=False).say("bind on [Errno 98] failed [/x] at ('127.0.0.1', 1)" + "." * 80)
     assert capsys.readouterr().err == (
         "bind on [Errno 98] failed [/x] at ('127.0.0.1', 1)" + "." * 80 + "\n"

@@ -1,6 +1,7 @@
 """Goal: turns start when due, one at a time, whoever else runs and whatever died before.
 
-Method: Watch with a set clock and a fake turn; run_scheduler itself with a beat of milliseconds.
+Method: TurnStarter with a set clock and a fake turn; run_scheduler itself with a beat of
+milliseconds.
 """
 
 import multiprocessing
@@ -21,7 +22,7 @@ from models.errors import Unavailable
 from models.migrate import migrate
 from models.registry import Registry
 from rluf.turn.schedule import Drift, ScheduleConfig
-from rluf.turn.scheduler import SCHEDULER_LEASE, TURN_LEASE, Watch, run_scheduler
+from rluf.turn.scheduler import SCHEDULER_LEASE, TURN_LEASE, TurnStarter, run_scheduler
 from tests.waiting import WAIT_S, wait_for
 
 CONFIG = ScheduleConfig(every_s=3_600, poll_s=0.02)
@@ -80,8 +81,8 @@ def registry(url: str, loop: FakeLoop) -> Iterator[Registry]:
     opened.close()
 
 
-def _watch(registry: Registry, loop: FakeLoop, config: ScheduleConfig = CONFIG) -> Watch:
-    return Watch(config, registry, loop, loop.turn)
+def starter_of(registry: Registry, loop: FakeLoop, config: ScheduleConfig = CONFIG) -> TurnStarter:
+    return TurnStarter(config, registry, loop, loop.turn)
 
 
 def _ends(registry: Registry) -> list[str]:
@@ -91,13 +92,13 @@ def _ends(registry: Registry) -> list[str]:
 def test_a_turn_is_taken_when_due_and_not_again_before_its_time(
     registry: Registry, loop: FakeLoop
 ) -> None:
-    watch = _watch(registry, loop)
+    starter = starter_of(registry, loop)
     for _ in range(3):
-        watch.look()
+        starter.look()
         loop.advance(minutes=10)
     assert loop.turns == ["clock: there was no turn yet"]
     loop.advance(minutes=30)
-    watch.look()
+    starter.look()
     assert loop.turns[1:] == ["clock: the last turn began 3600 s ago"]
     assert _ends(registry) == ["done", "done"]
     [first, _] = registry.runs(kind="schedule")
@@ -108,22 +109,22 @@ def test_a_turn_is_taken_when_due_and_not_again_before_its_time(
 def test_a_restart_does_not_forget_when_the_last_turn_was(
     registry: Registry, loop: FakeLoop
 ) -> None:
-    _watch(registry, loop).look()
+    starter_of(registry, loop).look()
     for _ in range(5):
         loop.advance(minutes=13)
-        _watch(registry, loop).look()
+        starter_of(registry, loop).look()
     assert len(loop.turns) == 2
 
 
 def test_no_turn_is_started_while_one_runs_by_hand(registry: Registry, loop: FakeLoop) -> None:
-    watch = _watch(registry, loop)
+    starter = starter_of(registry, loop)
     with registry.lease(TURN_LEASE, holder="ada"):
-        assert watch.look() is None
+        assert starter.look() is None
     assert loop.turns == []
     loop.advance(minutes=30)
-    assert watch.look() is None  # What ada did was the last turn.
+    assert starter.look() is None  # What ada did was the last turn.
     loop.advance(minutes=30)
-    assert watch.look() is not None
+    assert starter.look() is not None
 
 
 @pytest.mark.parametrize(
@@ -133,7 +134,7 @@ def test_how_a_turn_ended_is_kept(
     registry: Registry, loop: FakeLoop, exit_code: int, status: str
 ) -> None:
     loop.exit_code = exit_code
-    _watch(registry, loop).look()
+    starter_of(registry, loop).look()
     assert _ends(registry) == [status]
     assert registry.runs()[0].result == {"exit_code": exit_code}
 
@@ -144,7 +145,7 @@ def test_a_turn_that_raises_is_kept_as_failed(registry: Registry, loop: FakeLoop
 
     loop.at_turn = fail
     with pytest.raises(FileNotFoundError):
-        _watch(registry, loop).look()
+        starter_of(registry, loop).look()
     assert _ends(registry) == ["failed"]
 
 
@@ -152,9 +153,9 @@ def test_a_failed_turn_rests_before_labels_start_it_again(
     registry: Registry, loop: FakeLoop
 ) -> None:
     loop.labels, loop.exit_code = 9_000, 1
-    watch = _watch(registry, loop, replace(CONFIG, every_s=0))
+    starter = starter_of(registry, loop, replace(CONFIG, every_s=0))
     for _ in range(13):
-        watch.look()
+        starter.look()
         loop.advance(minutes=10)
     assert loop.turns == ["labels: 9000 new ones"] * 3  # At 0, 60 and 120 minutes.
 
@@ -162,22 +163,22 @@ def test_a_failed_turn_rests_before_labels_start_it_again(
 def test_a_crontab_line_falls_once_and_is_made_up_for_when_missed(
     registry: Registry, loop: FakeLoop
 ) -> None:
-    watch = _watch(registry, loop, replace(CONFIG, cron="0 3 * * *"))
-    watch.look()
+    starter = starter_of(registry, loop, replace(CONFIG, cron="0 3 * * *"))
+    starter.look()
     assert loop.turns == []  # It is noon, and the next three o'clock is to come.
     loop.advance(hours=20)
-    watch.look()
-    watch.look()
+    starter.look()
+    starter.look()
     assert loop.turns == ["clock: 0 3 * * * fell at 2026-11-25 03:00"]
     loop.advance(hours=24)
-    watch.look()
+    starter.look()
     assert len(loop.turns) == 2
 
 
 def test_turns_whose_scheduler_died_are_closed(registry: Registry, loop: FakeLoop) -> None:
     registry.start_run("schedule", "yesterday", {})
     other = registry.start_run("refresh", "by hand", {})
-    _watch(registry, loop).bury()
+    starter_of(registry, loop).close_abandoned()
     assert _ends(registry) == ["abandoned"]
     assert registry.run(other.id).status == "running"
 

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pytest
 
 from simulator.attacks import BY_RULE, HOUSE, LOOKALIKES, AttackConfig, events
-from streams.guard.rules import GuardConfig, judge
+from streams.guard.rules import GuardConfig
+from streams.guard.rulings import find_violations
 from tests.streams.guard.test_rules import REACTIONS, SHOWN
 
 WORLDS = (201, 202, 203)
@@ -30,7 +31,7 @@ def world(request):
         else:
             shown.append(row | {"prompt": row["messages"][-1]["content"]})
     tables = pa.Table.from_pylist(taps, REACTIONS), pa.Table.from_pylist(shown, SHOWN)
-    return judge(*tables, GuardConfig(house_accounts=(f"{HOUSE}*",))), taps, truth
+    return find_violations(*tables, GuardConfig(house_accounts=(f"{HOUSE}*",))), taps, truth
 
 
 def flagged(findings, truth, rule, kind):
@@ -87,7 +88,7 @@ def test_a_farm_without_networks_passes(world):
     _, taps, truth = world
     rows = [row | {"network": None} for row in taps]
     reactions = pa.Table.from_pylist(rows, REACTIONS)
-    found = judge(reactions, SHOWN.empty_table(), GuardConfig())
+    found = find_violations(reactions, SHOWN.empty_table(), GuardConfig())
     assert not {f.user_id for f in found} & {u for u, kind in truth.items() if kind == "farm"}
 
 
@@ -102,6 +103,8 @@ def test_work_across_midnight_halves_what_the_cap_sees():
     config = GuardConfig(rules=("user_cap",))
 
     def excess(these):
-        return len(judge(pa.Table.from_pylist(these, REACTIONS), SHOWN.empty_table(), config))
+        return len(
+            find_violations(pa.Table.from_pylist(these, REACTIONS), SHOWN.empty_table(), config)
+        )
 
     assert (excess(rows), excess(before)) == (0, 50)

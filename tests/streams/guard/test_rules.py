@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator.attacks import GROSS, AttackConfig, events
-from streams.guard.rules import RULES, GuardConfig, changes, judge
+from streams.guard.rules import RULES, GuardConfig
+from streams.guard.rulings import changes, find_violations
 from tests.properties import examples
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
@@ -36,7 +37,7 @@ def show(user, response, seconds, prompt="", text="A reply.", policy="chat@1"):
 def found(rule, taps, shown=(), **dials):
     config = GuardConfig(rules=(rule,), **dials)
     reactions = pa.Table.from_pylist(list(taps), REACTIONS)
-    return judge(reactions, pa.Table.from_pylist(list(shown), SHOWN), config)
+    return find_violations(reactions, pa.Table.from_pylist(list(shown), SHOWN), config)
 
 
 def test_only_praise_beyond_the_users_cap_is_excess():
@@ -124,7 +125,7 @@ def tables(seed):
 @pytest.mark.parametrize("seed", [101, 102])
 def test_gross_attacks_are_found_and_the_honest_are_spared(seed):
     reactions, shown, truth = tables(seed)
-    flagged = {finding.user_id for finding in judge(reactions, shown, GuardConfig())}
+    flagged = {finding.user_id for finding in find_violations(reactions, shown, GuardConfig())}
     for kind in GROSS:
         users = {user for user, each in truth.items() if each == kind}
         assert len(users & flagged) >= 0.9 * len(users), kind
@@ -145,13 +146,13 @@ def test_order_and_repetition_change_nothing(seed, repeated):
 
     def judged(rows, exposures):
         reactions = pa.Table.from_pylist(rows, REACTIONS)
-        return judge(reactions, pa.Table.from_pylist(exposures, SHOWN), config)
+        return find_violations(reactions, pa.Table.from_pylist(exposures, SHOWN), config)
 
     assert judged(more, seen) == judged(taps, shown) != []
 
 
 def test_nothing_at_all_gives_no_findings():
-    assert judge(REACTIONS.empty_table(), SHOWN.empty_table(), GuardConfig()) == []
+    assert find_violations(REACTIONS.empty_table(), SHOWN.empty_table(), GuardConfig()) == []
 
 
 def test_verdicts_quarantine_what_is_new_and_release_what_is_gone():
