@@ -34,10 +34,12 @@ demo: $(STAMP) ## Run the whole loop once against simulated users and write runs
 up: $(STAMP) ## Start broker, worker, API and scheduler; Ctrl-C stops them
 	@$(BIN)/python -m rluf up
 
-# One process of tests for each core (a file stays in one), one thread of torch in each of them.
+# Several processes of tests (a file stays in one), one thread of torch in each of them: on two cores
+# four of them, as much of what they do is to wait for brokers and for silences.
+TEST_PROCESSES ?= 4
 PYTEST = mkdir -p runs/cache && HF_HUB_OFFLINE=1 HF_HOME="$(CURDIR)/runs/cache/hf" \
 	MPLCONFIGDIR="$(CURDIR)/runs/cache/matplotlib" OMP_NUM_THREADS=1 \
-	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 test: $(STAMP) ## Run the tests (one of them: .venv/bin/python -m pytest PATH)
 	@$(PYTEST) -m "not long" $(PYTEST_ARGUMENTS)

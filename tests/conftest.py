@@ -13,14 +13,36 @@ from tests.properties import register_profiles
 CACHE = Path(__file__).parent.parent / "runs" / "cache"
 """In the checkout, so that the broker is downloaded once and not by every run."""
 
+TESTS = Path(__file__).parent
+LONGEST_FIRST = (
+    "docs/test_snippets.py",
+    "rluf/turn/test_refresh_resume.py",
+    "end_to_end/test_suites.py",
+    "streams/kafka/test_security.py",
+    "streams/test_silent_stop.py",
+    "features/test_every_crash.py",
+    "streams/test_hostile_log.py",
+    "end_to_end/test_broker_killed.py",
+    "end_to_end/test_replay.py",
+    "end_to_end/test_traces.py",
+    "streams/test_worker.py",
+    "rluf/test_damaged_files.py",
+    "rluf/test_cli.py",
+    "end_to_end/test_up.py",
+    "features/test_one_fold.py",
+    "serving/test_server.py",
+    "serving/test_openapi.py",
+)
+"""Files that take more than half a minute, by how long they take (`pytest --durations`)."""
+
 register_profiles()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with tests that take long come first, so that no process ends with one of them alone;
-    within a file the order stays."""
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    """Files that take long come first, so that no process ends with one of them alone; within a
+    file the order stays."""
+    places = {TESTS / name: place for place, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 @pytest.fixture(scope="session")

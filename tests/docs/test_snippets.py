@@ -28,7 +28,7 @@ from tests.docs.verbs import faults
 from tests.docs.world import World, living, missing_programs, running
 from tests.waiting import WAIT_S
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+pytestmark = pytest.mark.kafka
 
 CODES = {
     "rluf refresh": (0, 3),  # Whether a candidate passes is for the gates to say.

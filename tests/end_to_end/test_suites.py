@@ -12,7 +12,7 @@ import pytest
 from suites.__main__ import run
 from suites.table import SUITES, Suite
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+pytestmark = pytest.mark.kafka
 
 OPENAI = replace(SUITES["openai-python"], packages=(), distribution="openai")
 """The tests' own dependencies bring it along."""

@@ -8,7 +8,8 @@ For power cuts, some of what is not synced is lost besides (crash_power.py).
 
 There are 337 points of ingestion, killed and cut, and 430 of what is derived. A seed chooses 60 of
 the 90 different ones of ingestion that change bytes, 25 power cuts and 6 points of what is derived;
-RLUF_EVERY_CRASH=1 takes every one, and 100 chains of three kills: half an hour on two cores.
+of these `make test` takes a third. RLUF_EVERY_CRASH=1 takes every one, and 100 chains of three
+kills: half an hour on two cores.
 """
 
 import os
@@ -22,6 +23,7 @@ from pathlib import Path
 from queue import Queue
 
 import pytest
+from hypothesis import settings
 
 from tests.features.crash_points import KILLED, MUTE, Nursery, Outcome, Work
 from tests.features.crash_scenarios import (
@@ -32,7 +34,10 @@ from tests.features.crash_scenarios import (
     partial_under,
     plain,
 )
+from tests.properties import FULL
 
+SHARE = 1 if settings.default.max_examples >= FULL else 3
+"""One in so many of the chosen points is tried: all in the long profile."""
 IS_WHOLE = os.environ.get("RLUF_EVERY_CRASH") == "1"
 NUM_AT_ONCE = 2
 """Children that run at a time."""
@@ -170,7 +175,7 @@ def ingestion(nurseries, tmp_path_factory) -> Trial:
 
 @pytest.mark.timeout(3600)
 def test_ingestion_killed_anywhere_goes_on_and_says_the_same(ingestion):
-    check(ingestion, [(point,) for point in chosen(ingestion.calm.labels, 60)])
+    check(ingestion, [(point,) for point in chosen(ingestion.calm.labels, 60 // SHARE)])
 
 
 @pytest.mark.timeout(3600)
@@ -179,7 +184,7 @@ def test_ingestion_killed_again_and_again_goes_on_and_says_the_same(ingestion):
     num_points = len(ingestion.calm.labels)
     tries = [
         (rng.randrange(1, num_points), *rng.sample(range(1, 60), k=2))
-        for _ in range(100 if IS_WHOLE else 6)
+        for _ in range(100 if IS_WHOLE else 6 // SHARE)
     ]
     check(ingestion, tries)
 
@@ -190,11 +195,11 @@ def test_ingestion_whose_power_is_cut_anywhere_loses_nothing_that_was_committed(
 ):
     points = list(range(1, len(ingestion.calm.labels)))
     if not IS_WHOLE:
-        points = random.Random(SEED).sample(points, k=25)
+        points = random.Random(SEED).sample(points, k=25 // SHARE)
     check(replace(ingestion, folder=tmp_path, is_power_cut=True), [(point,) for point in points])
 
 
 @pytest.mark.timeout(3600)
 def test_what_is_derived_killed_anywhere_is_made_anew_and_the_same(nurseries, tmp_path):
     trial = start(nurseries, derive, tmp_path, begin_deriving)
-    check(trial, [(point,) for point in chosen(trial.calm.labels, 6)])
+    check(trial, [(point,) for point in chosen(trial.calm.labels, 6 // SHARE)])

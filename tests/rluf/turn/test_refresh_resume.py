@@ -116,7 +116,6 @@ def turns(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Turns:
     return Turns(whole, killed, whole_says, killed_says, rival, reached)
 
 
-@pytest.mark.slow
 def test_a_killed_turn_ends_in_the_same_versions_and_verdicts(turns):
     assert turns.whole_says.code == turns.killed_says.code == 3, "the tiny candidates are refused"
     assert len(set(turns.moments)) == NUM_KILLS
@@ -137,7 +136,6 @@ def test_a_killed_turn_ends_in_the_same_versions_and_verdicts(turns):
         assert verdicts[0] == verdicts[1], one.ref
 
 
-@pytest.mark.slow
 def test_it_is_one_run_that_is_done_and_nothing_half_done_is_left(turns):
     (run,) = registry_at(turns.killed).runs(kind="refresh")
     assert run.status == "done"
@@ -150,13 +148,11 @@ def test_it_is_one_run_that_is_done_and_nothing_half_done_is_left(turns):
     assert len([p for p in (turns.killed / "snapshots").iterdir() if p.is_dir()]) == 1
 
 
-@pytest.mark.slow
 def test_a_killed_turn_goes_on_at_once_though_its_lease_still_runs(turns):
     assert "going on with turn" in turns.killed_says.err
     assert "already done, kept" in turns.killed_says.err
 
 
-@pytest.mark.slow
 def test_a_second_turn_is_refused_and_told_who_runs_the_first(turns):
     assert turns.rival_says.code == 4
     assert turns.rival_says.out == ""
