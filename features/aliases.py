@@ -9,6 +9,8 @@ share an alias the first that may be learned from counts: a front end's backgrou
 id of the message that they are about.
 """
 
+from __future__ import annotations
+
 import duckdb
 
 IS_NAMED_TWICE = (

@@ -5,6 +5,8 @@ signal's window after exposure and still stands. Left out: what may not be learn
 young to say, what the guard quarantined, mis-taps and, if asked, users who never used a button.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta

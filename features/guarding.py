@@ -5,6 +5,8 @@ no order and no repetition. Here the facts of a window are given to them, and wh
 rulings, which the worker sends through the log like any other event.
 """
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Sequence
 from datetime import datetime, timedelta

@@ -6,6 +6,8 @@ store: of the reactions that became known within WINDOW, how many have their exp
 old it is. Quarantined reactions count too: this is about what arrived, not about what it is worth.
 """
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

@@ -6,6 +6,8 @@ take turns by a lock and look at the facts while they hold it; a later push has 
 least what an earlier one saw, and never replaces newer values by older ones.
 """
 
+from __future__ import annotations
+
 import functools
 import logging
 import sqlite3

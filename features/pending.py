@@ -4,6 +4,8 @@ A verdict is decided, travels through the log and is then a fact. Who freezes wh
 between, would freeze praise that the guard has found out already.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import duckdb

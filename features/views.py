@@ -11,6 +11,8 @@ up to their latest erasure is hidden at every `as_of`, also one before they aske
 an event, each by its own time, as the files that a later look finds hold no others.
 """
 
+from __future__ import annotations
+
 from datetime import UTC, datetime
 from pathlib import Path
 

@@ -1,5 +1,7 @@
 """What the stored facts say, in the few numbers that the page shows."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta

@@ -1,5 +1,7 @@
 """What we need of a place that keeps facts."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime

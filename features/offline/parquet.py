@@ -10,6 +10,8 @@ leave these out, and they are deleted when nobody can still be reading them. A r
 sees rows twice, which the views remove anyway; no reader ever misses a row.
 """
 
+from __future__ import annotations
+
 import errno
 import json
 import os

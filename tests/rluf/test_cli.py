@@ -5,11 +5,10 @@ the same `main` in this process for the many kinds of wrong input.
 """
 
 import json
-import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,47 +19,16 @@ from models.migrate import migrate
 from models.registry import Registry
 from rluf import cli
 from rluf.settings import load_settings
-from tests.rluf.command import ROOT, Outcome, environment, rluf
+from tests.rluf.command import ROOT, rluf
 
 USAGE, REFUSED, UNAVAILABLE = 2, 3, 4
 NOBODY = "127.0.0.1:1"
 """Where no broker listens."""
-Call = Callable[..., Outcome]
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     return tmp_path / "home"
-
-
-@pytest.fixture
-def call(
-    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Call]:
-    """`rluf ...` through `main`, without the two seconds of a process."""
-
-    def run(*arguments: str, settings: Mapping[str, str] | None = None) -> Outcome:
-        with monkeypatch.context() as patch:
-            for name, value in environment(home, settings).items():
-                patch.setenv(name, value)
-            patch.setattr(sys, "argv", ["rluf", *arguments])
-            try:
-                cli.main()
-                code = 0
-            except SystemExit as end:
-                code = int(end.code or 0)
-        said = capsys.readouterr()
-        return Outcome(code, said.out, " ".join(said.err.split()))
-
-    for name in [name for name in os.environ if name.startswith("RLUF_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setattr(
-        "streams.kafka.topics.REQUEST_TIMEOUT_MS", 1_000
-    )  # Nobody answers later either.
-    before = dict(os.environ)
-    yield run
-    os.environ.clear()  # The command prepares the environment of its libraries.
-    os.environ.update(before)
 
 
 def verbs() -> list[list[str]]:

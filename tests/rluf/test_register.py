@@ -34,31 +34,29 @@ def test_a_registered_policy_speaks_from_its_artifact(home):
     registry.close()
 
 
-def test_users_are_divided_and_given_back(home):
+def test_users_are_divided_and_given_back(call):
     arms = ("--arm", "control=chat@1:0.75", "--arm", "new=chat@2:0.25")
-    refused = rluf("experiment", "start", "trial", *arms, "--why", "to see", home=home)
+    refused = call("experiment", "start", "trial", *arms, "--why", "to see")
     assert refused.code == 3
     assert "no gate has judged chat@2" in refused.out + refused.err
-    begun = rluf(
-        *("experiment", "start", "trial", *arms, "--why", "to see", "--force", "--json"), home=home
-    )
+    begun = call("experiment", "start", "trial", *arms, "--why", "to see", "--force", "--json")
     assert begun.code == 0, begun.err
     assert {arm["name"]: arm["share"] for arm in begun.value()["arms"]} == {
         "control": 0.75,
         "new": 0.25,
     }
-    ended = rluf("experiment", "stop", "--why", "seen", "--json", home=home)
+    ended = call("experiment", "stop", "--why", "seen", "--json")
     assert [arm["version"] for arm in ended.value()["arms"]] == [1]
 
 
 @pytest.mark.parametrize("text", ["new", "new=chat@1", "new=chat@1:much", "=:"])
-def test_an_arm_of_another_form_is_explained(home, text):
-    outcome = rluf("experiment", "start", "trial", "--arm", text, "--why", "x", home=home)
+def test_an_arm_of_another_form_is_explained(call, text):
+    outcome = call("experiment", "start", "trial", "--arm", text, "--why", "x")
     assert outcome.code == 2
     assert "new=chat@2:0.1" in outcome.err
 
 
-def test_a_folder_that_holds_no_model_is_said_so(home, tmp_path):
-    outcome = rluf("register", str(tmp_path), home=home)
+def test_a_folder_that_holds_no_model_is_said_so(call, tmp_path):
+    outcome = call("register", str(tmp_path))
     assert outcome.code in (1, 2)
     assert "Traceback" not in outcome.err

@@ -1,64 +1,76 @@
 """Goal: a finished step is never run again and an unfinished one leaves nothing behind.
 
-Method: real worker processes running the job `count`, registered for tests only through its file.
+Method: real worker processes running the job `echo`, the same ones for all tests, as one takes
+seconds to begin; each test has a step of its own name.
 """
 
 import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from rluf.turn.steps import RESULT, Step, Steps
+from tests.waiting import wait_for
 
 
-def silent(*_: object) -> None:
-    return None
+@dataclass
+class Rig:
+    """Steps and what they have said."""
+
+    steps: Steps
+    said: list[str] = field(default_factory=list)
+    seen: list[tuple[object, ...]] = field(default_factory=list)
 
 
-def step(tmp_path: Path, **arguments: object) -> Step:
-    return Step(name="echo", job="echo", arguments=arguments, key=arguments)
-
-
-def test_a_finished_step_is_kept_and_not_run_again(tmp_path):
+@pytest.fixture(scope="module")
+def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     said: list[str] = []
-    with Steps(tmp_path / "s", workers=1, on_progress=silent, say=said.append) as steps:
-        first = steps.run(step(tmp_path, value=3))
-        again = steps.run(step(tmp_path, value=3))
+    seen: list[tuple[object, ...]] = []
+    with Steps(
+        tmp_path_factory.mktemp("steps") / "s",
+        workers=2,
+        on_progress=lambda *at: seen.append(at),
+        say=said.append,
+    ) as steps:
+        yield Rig(steps, said, seen)
+
+
+def step(name: str, **arguments: object) -> Step:
+    return Step(name=name, job="echo", arguments=arguments, key=arguments)
+
+
+def test_a_finished_step_is_kept_and_not_run_again(rig):
+    first = rig.steps.run(step("kept", value=3))
+    assert rig.said == []
+    again = rig.steps.run(step("kept", value=3))
     assert first == again
     assert first["value"] == 3
-    assert said == [f"echo: already done, kept ({Path(first['folder']).name})"]
+    assert rig.said == [f"kept: already done, kept ({Path(first['folder']).name})"]
 
 
-def test_another_key_is_another_folder(tmp_path):
-    with Steps(tmp_path / "s", workers=2, on_progress=silent, say=silent) as steps:
-        one, two = steps.run_all([step(tmp_path, value=1), step(tmp_path, value=2)])
+def test_another_key_is_another_folder(rig):
+    one, two = rig.steps.run_all([step("two", value=1), step("two", value=2)])
     assert one["folder"] != two["folder"]
 
 
-def test_a_failing_step_rises_and_leaves_no_result(tmp_path):
-    with (
-        Steps(tmp_path / "s", workers=1, on_progress=silent, say=silent) as steps,
-        pytest.raises(ValueError, match="told to fail"),
-    ):
-        steps.run(step(tmp_path, fail=True))
-    assert not list((tmp_path / "s").glob(f"echo-*/{RESULT}"))
+def test_a_failing_step_rises_and_leaves_no_result(rig):
+    with pytest.raises(ValueError, match="told to fail"):
+        rig.steps.run(step("failing", fail=True))
+    assert not list(rig.steps.root.glob(f"failing-*/{RESULT}"))
 
 
-def test_what_a_killed_run_left_is_cleared(tmp_path):
-    wanted = step(tmp_path, value=5)
-    left = tmp_path / "s" / f".{wanted.folder}.999"
+def test_what_a_killed_run_left_is_cleared(rig):
+    wanted = step("left", value=5)
+    left = rig.steps.root / f".{wanted.folder}.999"
     left.mkdir(parents=True)
     (left / "half").write_text("written", "utf-8")
-    with Steps(tmp_path / "s", workers=1, on_progress=silent, say=silent) as steps:
-        result = steps.run(wanted)
+    result = rig.steps.run(wanted)
     assert not left.exists()
     assert json.loads((Path(result["folder"]) / RESULT).read_text("utf-8"))["value"] == 5
 
 
-def test_progress_of_the_worker_process_reaches_the_caller(tmp_path):
-    seen: list[tuple[object, ...]] = []
-    with Steps(
-        tmp_path / "s", workers=1, on_progress=lambda *at: seen.append(at), say=silent
-    ) as steps:
-        steps.run(step(tmp_path, value=1))
-    assert ("echo", "echoing", 1, 1) in seen
+def test_progress_of_the_worker_process_reaches_the_caller(rig):
+    rig.steps.run(step("moving", value=1))
+    wait_for(lambda: ("moving", "echoing", 1, 1) in rig.seen)
