@@ -21,7 +21,7 @@ URL = os.environ.get("SUITES_URL", "")
 KEY = os.environ.get("SUITES_KEY", "")
 MODEL = "chat"
 HELLO = [{"role": "user", "content": "hello there"}]
-SOON_S = float(os.environ.get("SUITES_SOON_S", "60"))
+SOON_S = float(os.environ.get("SUITES_SOON_S", "300"))
 """Only a check that fails waits so long."""
 
 Check = Callable[[], object]

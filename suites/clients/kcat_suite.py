@@ -6,7 +6,7 @@ import subprocess
 import uuid
 from datetime import UTC, datetime
 
-from checks import HELLO, MODEL, check, expect, main, new_user, send, wait_for
+from checks import HELLO, MODEL, SOON_S, check, expect, main, new_user, send, wait_for
 
 BROKERS = os.environ["SUITES_BROKERS"]
 SHOWN, REACTIONS = "rluf.shown.v1", "rluf.reactions.v1"
@@ -15,7 +15,7 @@ DEAD = "rluf.dead-letters.v1"
 
 def kcat(*arguments, told=b""):
     done = subprocess.run(
-        ["kcat", "-b", BROKERS, *arguments], input=told, capture_output=True, timeout=60
+        ["kcat", "-b", BROKERS, *arguments], input=told, capture_output=True, timeout=SOON_S
     )
     expect(done.returncode == 0, done.stderr[-400:])
     return done.stdout

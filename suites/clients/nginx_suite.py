@@ -11,7 +11,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from checks import HELLO, KEY, MODEL, URL, check, expect, expect_loved, main, new_user, send
+from checks import HELLO, KEY, MODEL, SOON_S, URL, check, expect, expect_loved, main, new_user, send
 
 WORK = Path(os.environ["SUITES_WORK"])
 PREFIX = "/assistant"
@@ -55,7 +55,7 @@ def start():
     text = CONFIG.format(work=WORK, port=port, prefix=PREFIX, url=URL, user=user)
     (WORK / "nginx.conf").write_text(text, "utf-8")
     process = subprocess.Popen(["nginx", "-c", WORK / "nginx.conf"])
-    until = time.monotonic() + 30
+    until = time.monotonic() + SOON_S
     while time.monotonic() < until and process.poll() is None:
         with socket.socket() as trial:
             if trial.connect_ex(("127.0.0.1", port)) == 0:
@@ -97,7 +97,7 @@ def define(url):
             data=json.dumps(body).encode(),
             headers={"authorization": f"Bearer {KEY}", "content-type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=60) as lines:
+        with urllib.request.urlopen(request, timeout=SOON_S) as lines:
             return [time.monotonic() for line in lines if line.startswith(b"data: ")]
 
     @check
@@ -140,7 +140,7 @@ def define(url):
         for path in ("/v1/models/", "/docs/", "/v1/status/", "/healthz/"):
             request = urllib.request.Request(url + path, headers={"authorization": f"Bearer {KEY}"})
             try:
-                opener.open(request, timeout=30)
+                opener.open(request, timeout=SOON_S)
             except urllib.error.HTTPError as said:
                 place = said.headers.get("location", "")
                 if said.code in (301, 302, 307, 308):
@@ -169,7 +169,7 @@ def define(url):
             data=json.dumps(body).encode(),
             headers={"authorization": f"Bearer {KEY}", "content-type": "application/json"},
         )
-        stream = urllib.request.urlopen(request, timeout=60)
+        stream = urllib.request.urlopen(request, timeout=SOON_S)
         stream.readline()
         stream.close()
         expect(chat(max_completion_tokens=4).status == 200)

@@ -14,6 +14,7 @@ from checks import (
     HELLO,
     KEY,
     MODEL,
+    SOON_S,
     URL,
     check,
     expect,
@@ -27,7 +28,7 @@ from checks import (
 )
 from openai import AsyncOpenAI, OpenAI
 
-client = OpenAI(base_url=f"{URL}/v1", api_key=KEY, max_retries=0, timeout=60)
+client = OpenAI(base_url=f"{URL}/v1", api_key=KEY, max_retries=0, timeout=SOON_S)
 chats = client.chat.completions
 WEATHER = {
     "type": "function",

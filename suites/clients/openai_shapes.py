@@ -1,10 +1,10 @@
 """The Responses and Completions APIs by OpenAI's client; their checks run with openai_python.py."""
 
 import openai
-from checks import KEY, MODEL, URL, check, expect, expect_loved, expect_raises, new_user
+from checks import KEY, MODEL, SOON_S, URL, check, expect, expect_loved, expect_raises, new_user
 from openai import OpenAI
 
-client = OpenAI(base_url=f"{URL}/v1", api_key=KEY, max_retries=0, timeout=60)
+client = OpenAI(base_url=f"{URL}/v1", api_key=KEY, max_retries=0, timeout=SOON_S)
 STRICT = {"x-rluf-strict": "true"}
 
 

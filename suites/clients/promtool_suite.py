@@ -6,7 +6,7 @@ import subprocess
 import urllib.request
 from pathlib import Path
 
-from checks import HELLO, MODEL, check, expect, main, send
+from checks import HELLO, MODEL, SOON_S, check, expect, main, send
 
 ROOT = Path(os.environ["SUITES_ROOT"])
 DEPLOY = ROOT / "deploy" / "prometheus"
@@ -14,7 +14,7 @@ DEPLOY = ROOT / "deploy" / "prometheus"
 
 def promtool(*arguments, told=b""):
     done = subprocess.run(
-        ["promtool", *arguments], input=told, capture_output=True, timeout=120, cwd=DEPLOY
+        ["promtool", *arguments], input=told, capture_output=True, timeout=SOON_S, cwd=DEPLOY
     )
     said = (done.stdout + done.stderr).decode()
     expect(done.returncode == 0, said[-600:])
@@ -33,7 +33,7 @@ def the_metrics_of_the_api_are_clean():
 @check
 def the_metrics_of_the_worker_are_clean():
     url = json.loads(os.environ["SUITES_SETTINGS"])["RLUF_SERVING__WORKER_METRICS_URL"]
-    with urllib.request.urlopen(url, timeout=30) as answer:
+    with urllib.request.urlopen(url, timeout=SOON_S) as answer:
         found = promtool("check", "metrics", told=answer.read())
     expect(not found.strip(), found)
 

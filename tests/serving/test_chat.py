@@ -368,15 +368,16 @@ def test_without_the_broker_the_answer_goes_out_unrecorded_and_readiness_says_wh
 def test_a_silent_broker_delays_answers_only_until_it_is_known_to_be_away(
     start: StartApi, live: Place
 ):
-    api = start(ack_timeout_s=0.3, ack_timeout_down_s=0.02)
+    wait_s = 1.0  # Many times what an answer takes by itself.
+    api = start(ack_timeout_s=wait_s, ack_timeout_down_s=0.02)
     live.producer.mode = "silent"
     took = []
     for _ in range(4):
         started = time.perf_counter()
         assert ask(api).headers["x-rluf-recorded"] == "false"
         took.append(time.perf_counter() - started)
-    assert min(took[:2]) >= 0.3
-    assert max(took[2:]) < 0.3
+    assert min(took[:2]) >= wait_s
+    assert max(took[2:]) < wait_s
     live.producer.release()
     assert ask(api).status_code == 200  # Late acknowledgements count as signs of life.
     assert api.get("/readyz").status_code == 200

@@ -126,11 +126,11 @@ def test_a_broker_that_is_gone_longer_than_the_limit_and_comes_back_is_no_alarm(
             **{n: getattr(streams_config, n) for n in StreamsConfig.__slots__} | changed
         )
         patiently(lambda: ensure_topics(config))
-        worker = start(config, Dials(stall_limit_s=4.0))
+        worker = start(config, Dials(stall_limit_s=8.0))
         produce_reactions(config, ids("before", 40))
         wait_for(lambda: is_caught_up(config))
         address = broker.brokers
-    time.sleep(8.0)
+    time.sleep(10.0)
     assert worker.process.poll() is None
     with own_broker() as broker:
         assert broker.brokers == address

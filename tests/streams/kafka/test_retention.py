@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from kafka import KafkaAdminClient, TopicPartition
@@ -18,7 +19,7 @@ from streams.kafka.log import measure, read_log
 from streams.kafka.topics import ensure_topics, lag, standings
 from tests.offsets import committed_offsets
 from tests.streams.kafka.test_remade import commit
-from tests.streams.silent_rig import Dials, start_silent
+from tests.streams.silent_rig import Dials, start_silent, watched
 from tests.streams.test_worker import produce, reaction, reactions
 from tests.streams.worker_rig import RunningWorker, is_caught_up, wait_for
 from tests.waiting import patiently
@@ -39,11 +40,13 @@ def config(streams_config) -> StreamsConfig:
 
 @pytest.fixture
 def start(tmp_path, config) -> Iterator[Callable[[], RunningWorker]]:
-    """Starts a worker that is ended after STALL_S without progress, and with the test."""
+    """Starts a worker that is ended after STALL_S without progress while it is watched."""
     running: list[RunningWorker] = []
+    (tmp_path / "unwatched").touch()
 
     def start() -> RunningWorker:
-        running.append(start_silent(config, tmp_path, Dials(stall_limit_s=STALL_S)))
+        dials = Dials(stall_limit_s=STALL_S, is_unwatched=True)
+        running.append(start_silent(config, tmp_path, dials))
         return running[-1]
 
     yield start
@@ -69,10 +72,11 @@ def catch_up(config: StreamsConfig) -> None:
     wait_for(lambda: is_caught_up(config))
 
 
-def outlive_the_watchdog(worker: RunningWorker) -> None:
+def outlive_the_watchdog(worker: RunningWorker, folder: Path) -> None:
     """Let more time pass than a worker is given that stands still."""
     until = time.monotonic() + 3 * STALL_S
-    wait_for(lambda: time.monotonic() > until or worker.process.poll() is not None)
+    with watched(folder):
+        wait_for(lambda: time.monotonic() > until or worker.process.poll() is not None)
     assert worker.process.poll() is None, worker.log.read_text()
 
 
@@ -89,7 +93,7 @@ def test_where_all_was_deleted_the_worker_goes_on_and_names_it_once(config, star
     second = start()
     wait_for(lambda: committed_offsets(config).get(place) == 10)
     assert standings(config)[place].lost == 0
-    outlive_the_watchdog(second)
+    outlive_the_watchdog(second, tmp_path)
     assert second.log.read_text().count(NAMED) == 1
     said |= say(config, "after", 3)
     catch_up(config)
@@ -101,14 +105,16 @@ def test_where_all_was_deleted_the_worker_goes_on_and_names_it_once(config, star
     assert NAMED not in third.log.read_text()
 
 
-def test_where_nothing_was_ever_committed_and_all_was_deleted_the_worker_goes_on(config, start):
+def test_where_nothing_was_ever_committed_and_all_was_deleted_the_worker_goes_on(
+    config, start, tmp_path
+):
     say(config, "lost", 6)
     delete(config, 6)
     assert sum(lag(config).values()) == 0
     assert standings(config)[config.reactions_topic, 0].lost == 6
     worker = start()
     wait_for(lambda: committed_offsets(config) == {(config.reactions_topic, 0): 6})
-    outlive_the_watchdog(worker)
+    outlive_the_watchdog(worker, tmp_path)
     assert worker.log.read_text().count(NAMED) == 1
 
 

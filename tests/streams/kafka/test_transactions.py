@@ -19,7 +19,7 @@ from streams.events import new_id
 from streams.kafka.log import measure, read_log
 from streams.kafka.topics import ensure_topics, lag, standings
 from tests.streams.samples import shown
-from tests.streams.silent_rig import Dials, start_silent
+from tests.streams.silent_rig import Dials, start_silent, watched
 from tests.streams.test_worker import reaction, reactions
 from tests.streams.worker_rig import RunningWorker, is_caught_up, stored, wait_for
 from tests.waiting import patiently, until
@@ -37,11 +37,13 @@ def config(streams_config) -> StreamsConfig:
 
 @pytest.fixture
 def start(tmp_path, config) -> Iterator[Callable[[], RunningWorker]]:
-    """Starts a worker that is ended after STALL_S without progress, and with the test."""
+    """Starts a worker that is ended after STALL_S without progress while it is watched."""
     running: list[RunningWorker] = []
+    (tmp_path / "unwatched").touch()
 
     def start() -> RunningWorker:
-        running.append(start_silent(config, tmp_path, Dials(stall_limit_s=STALL_S)))
+        dials = Dials(stall_limit_s=STALL_S, is_unwatched=True)
+        running.append(start_silent(config, tmp_path, dials))
         return running[-1]
 
     yield start
@@ -123,12 +125,13 @@ def test_a_transaction_that_stays_open_is_no_lag_and_no_stall_and_is_read_once_c
             await other.begin_transaction()
             await say(other, config, "behind it")
             await other.commit_transaction()
-            opened_at = time.monotonic()
             await other.begin_transaction()
             await say(other, config, "elsewhere", partition=1)
             await other.commit_transaction()
             await until(lambda: "elsewhere" in reactions(tmp_path))
-            await until(lambda: time.monotonic() > opened_at + 3 * STALL_S)
+            with watched(tmp_path):
+                over_at = time.monotonic() + 3 * STALL_S
+                await until(lambda: time.monotonic() > over_at)
             assert worker.process.poll() is None
             assert reactions(tmp_path) == {"elsewhere": 1}
             standing = standings(config)[config.reactions_topic, 0]
