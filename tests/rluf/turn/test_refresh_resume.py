@@ -99,9 +99,10 @@ def turns(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Turns:
     assert snapshot.wait(WAIT_S)
     rival = rluf("refresh", "--json", home=whole, settings=settings)
     assert process.stdout is not None
-    out = process.stdout.read()
-    listener.join(WAIT_S)
-    whole_says = Outcome(process.wait(WAIT_S), out, "\n".join(said))
+    with process:
+        out = process.stdout.read()
+        listener.join(WAIT_S)
+        whole_says = Outcome(process.wait(WAIT_S), out, "\n".join(said))
 
     last = next(n for n, line in enumerate(said) if line.startswith("evidence-"))
     candidates = list(dict.fromkeys(said[: last + 2]))
