@@ -5,11 +5,11 @@ A limit under a second is none of these: a test gives it to see it run out.
 """
 
 import ast
-from pathlib import Path
 
 import pytest
 
-TESTS = Path(__file__).parent
+from tests.conftest import LONGEST_FIRST, TESTS
+
 LIMITS = ("timeout", "timeout_s", "wait_s")
 """Keywords that say how long a call may wait."""
 WAITS = ("join", "wait", "result", "flush", "communicate", "timeout")
@@ -86,3 +86,7 @@ def test_whatever_a_test_waits_for_it_waits_for_by_the_one_rule() -> None:
         for fault in faults(path.read_text("utf-8"))
     }
     assert found == set()
+
+
+def test_the_files_that_begin_first_are_there() -> None:
+    assert [name for name in LONGEST_FIRST if not (TESTS / name).is_file()] == []
