@@ -415,3 +415,11 @@ def help_does_not_wait_for_engines(root: Path) -> Iterator[str]:
         for name in early_imports(by_module[module]):
             if name.split(".")[0] in HEAVY:
                 yield f"{by_module[module].path}: imports {name} at once, and rluf.cli waits for it"
+
+
+def annotations_hold_no_class_of_duckdb(root: Path) -> Iterator[str]:
+    """A function that outlives its module (in a table of pydantic, in a callback) would hold the
+    class; DuckDB's binding then prints a hundred lines about leaks when the process ends."""
+    for source in sources(root):
+        if "duckdb.DuckDBPy" in source.text and "import annotations" not in source.text:
+            yield f"{source.path}: lacks `from __future__ import annotations`"

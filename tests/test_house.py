@@ -14,6 +14,7 @@ from tests.house import (
     MAY_IMPORT,
     ROOT,
     a_name_means_one_class,
+    annotations_hold_no_class_of_duckdb,
     engines_stay_at_home,
     evidence_stands_alone,
     faults_are_caught_narrowly,
@@ -35,14 +36,6 @@ from tests.house import (
     sources,
     texts_are_tokenised_in_one_place,
 )
-
-def annotations_hold_no_class_of_duckdb(root: Path) -> Iterator[str]:
-    """A function that outlives its module (in a table of pydantic, in a callback) would hold the
-    class; DuckDB's binding then prints a hundred lines about leaks when the process ends."""
-    for source in sources(root):
-        if "duckdb.DuckDBPy" in source.text and "import annotations" not in source.text:
-            yield f"{source.path}: lacks `from __future__ import annotations`"
-
 
 Rule = Callable[[Path], Iterator[str]]
 
