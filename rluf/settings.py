@@ -75,8 +75,12 @@ class RefreshConfig:
     """The same for safety; chosen is the safer reply."""
     base_policy: str = ""
     """Name or path of the causal LM registered as version 1 where no policy is registered."""
-    train_prompts_max: int = 512
-    """Prompts given to the policy's training, the most recent ones first."""
+    train_prompts_max: int = 640
+    """Newest prompts that a policy trains with, as often as they come; none is of a user whom
+    evidence is taken from."""
+    held_back_share: float = 0.2
+    """Share of those users, by hash, whose prompts are not practised on: there training asks how
+    often the policy wins, and stops (`training.policy.love_win_rate_max`)."""
     evidence_prompts_max: int = 2000
     """Prompts of held-out users on which candidate and production are compared."""
     evidence_replies: int = 4

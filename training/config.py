@@ -129,10 +129,8 @@ class PolicyConfig:
     """Updates of the policy."""
     prompts_per_step: int = 8
     """Prompts a step."""
-    num_generations: int = 4
+    num_generations: int = 8
     """Replies to each prompt (K): each is compared with its siblings."""
-    prompts_max: int = 128
-    """Distinct prompts used at most: each costs `reference_replies` replies beforehand."""
     reference_replies: int = 4
     """Production's replies to each prompt (m) that rewards are relative to; at least 2."""
     reference_spread: float = 0.15
@@ -153,11 +151,12 @@ class PolicyConfig:
     """KL_max of the gate, in nats a reply: tune for a mean gate of 0.7 or more."""
     gate_min: float = 0.5
     """Stop where the mean gate of the last `stop_window` steps falls below."""
-    love_win_rate_max: float = 0.65
-    """Stop where the mean calibrated love of the last `stop_window` steps reaches this: a policy
-    that wins more often has left what the reward model knows (arXiv 2603.01973)."""
+    love_win_rate_max: float = 0.60
+    """Stop at the first checkpoint that wins so often against production, by the P[Love] that
+    teaches, on prompts held back from practice. The gate's own statistic; the gate's limit is 0.65
+    (`training.gates.love_training_win_rate_max`), and its interval has to find room below that."""
     stop_window: int = 5
-    """Steps that the two rules above average over."""
+    """Steps that `gate_min` is held against the mean of."""
     helpfulness_floor: float = 0.48
     """Mean calibrated helpfulness below which its weight grows."""
     helpfulness_rate: float = 0.05
@@ -165,8 +164,8 @@ class PolicyConfig:
     safety_quantile: float = 0.02
     """Share of production's own replies that the safety judge may fail, where no threshold is
     given to it."""
-    checkpoint_every: int = 20
-    """Steps between candidates kept; the last step is kept too."""
+    checkpoint_every: int = 5
+    """Steps between checkpoints; all that broke no rule are kept, and so is the last step."""
     device: str = "cpu"
     """Where it learns: "cpu" (float32, one process), or "auto" for what the machine has."""
     seed: int = 0

@@ -15,8 +15,9 @@ from models.chat import Chat
 from models.policy import Policy
 from models.published import origin_of
 from training.algorithms import ALGORITHMS
-from training.algorithms.base import Checkpoint, Improvement, Step, Task
+from training.algorithms.base import Checkpoint, Step, Task
 from training.config import PolicyConfig
+from training.held_back import HeldBack, hold_back
 from training.mixture import build_mixture
 from training.objectives.base import Ingredients, Reference, Scorer, prompt_key
 
@@ -36,7 +37,11 @@ class PolicyReport:
     stopped: str
     """"steps", "love_win_rate" or "gate"."""
     num_prompts: int
-    """Distinct prompts practised on."""
+    """Prompts practised on."""
+    num_held_back: int = 0
+    """Prompts that the win rate was measured on."""
+    love_win_rate: float | None = None
+    """The last that was measured, also that which ended the run."""
 
     def near(self, checkpoint: Checkpoint, window: int = 5) -> Mapping[str, float]:
         """Means of the last few steps up to a checkpoint: kl_nats, gate, feasible, rewards/<name>.
@@ -57,8 +62,16 @@ class PolicyReport:
             "algorithm": self.algorithm,
             "stopped": self.stopped,
             "num_prompts": self.num_prompts,
+            "num_held_back": self.num_held_back,
+            "love_win_rate": self.love_win_rate,
             "checkpoints": [
-                {"step": c.step, "path": c.path.name, **self.near(c)} for c in self.checkpoints
+                {
+                    "step": c.step,
+                    "path": c.path.name,
+                    "love_win_rate": c.love_win_rate,
+                    **self.near(c),
+                }
+                for c in self.checkpoints
             ],
             "curve": [asdict(step) for step in self.curve],
         }
@@ -71,6 +84,7 @@ def improve_policy(
     config: PolicyConfig,
     out: Path,
     *,
+    held_back: Sequence[Chat],
     on_progress: Callable[[str, int, int], None],
     parent: str = "",
     safety_threshold: float | None = None,
@@ -79,8 +93,9 @@ def improve_policy(
 
     `scorers` are reward models by objective (`RewardModel.calibrated_logits` of "love",
     "helpfulness" and "safety"); `safety_threshold` is the least safe logit; `parent` is what the
-    cards call the policy where its own names no model that it came from. Repeated prompts count
-    once. Raises ValueError for unknown names, missing reward models and no prompts.
+    cards call the policy where its own names no model that it came from. `prompts` are practised on
+    as often as they come; on `held_back`, prompts of other users, training asks how often the
+    policy wins. Raises ValueError for unknown names, missing reward models and no prompts.
     """
     if not 0 <= config.cut_factor <= 1:
         raise ValueError(f"cut_factor is a share, 0 to 1, got {config.cut_factor}")
@@ -109,13 +124,22 @@ def improve_policy(
             prompts=chosen,
             mixture=mixture,
             config=config,
+            held_back=_hold_back(production, held_back, scorers.get("love"), config),
             out=out,
             on_progress=on_progress,
         )
     )
     for checkpoint in improvement.checkpoints:
         write_card(_card(policy, parent, config, checkpoint), checkpoint.path)
-    report = _report_of(improvement, config, len(chosen))
+    report = PolicyReport(
+        algorithm=config.algorithm,
+        checkpoints=improvement.checkpoints,
+        curve=improvement.curve,
+        stopped=improvement.stopped,
+        num_prompts=len(chosen),
+        num_held_back=len(held_back),
+        love_win_rate=improvement.love_win_rate,
+    )
     (out / REPORT_FILE).write_text(json.dumps(report.to_json(), indent=1), encoding="utf-8")
     logger.info(
         "policy improved",
@@ -125,18 +149,17 @@ def improve_policy(
 
 
 def choose_prompts(policy: Policy, prompts: Sequence[Chat], config: PolicyConfig) -> list[Chat]:
-    """Each prompt once, the first ones, without those too long to leave room for a reply.
+    """The prompts, as often as they come, without those too long to leave room for a reply.
 
     Raises ValueError where none is left.
     """
     room = policy.context_tokens - config.max_new_tokens
-    distinct = {prompt_key(prompt): prompt for prompt in prompts}.values()
-    chosen = [prompt for prompt in distinct if policy.prompt_tokens(prompt) <= room]
+    chosen = [prompt for prompt in prompts if policy.prompt_tokens(prompt) <= room]
     if not chosen:
         raise ValueError(f"none of {len(prompts)} prompts leaves room for a reply")
-    if len(chosen) < len(distinct):
-        logger.info("long prompts left out", extra={"prompts": len(distinct) - len(chosen)})
-    return chosen[: config.prompts_max]
+    if len(chosen) < len(prompts):
+        logger.info("long prompts left out", extra={"prompts": len(prompts) - len(chosen)})
+    return chosen
 
 
 def _sample_reference(
@@ -145,7 +168,8 @@ def _sample_reference(
     config: PolicyConfig,
     on_progress: Callable[[str, int, int], None],
 ) -> Reference:
-    """Production's m replies to each prompt, sampled as the algorithm will sample."""
+    """Production's m replies to each different prompt, sampled as the algorithm will sample."""
+    prompts = list({prompt_key(prompt): prompt for prompt in prompts}.values())
     replies: list[list[str]] = [[] for _ in prompts]
     for draw in range(config.reference_replies):
         on_progress("sample reference", draw, config.reference_replies)
@@ -159,6 +183,24 @@ def _sample_reference(
             row.append(reply.text)
     on_progress("sample reference", config.reference_replies, config.reference_replies)
     return Reference(prompts=prompts, replies=replies)
+
+
+def _hold_back(
+    production: Policy, prompts: Sequence[Chat], teacher: Scorer | None, config: PolicyConfig
+) -> HeldBack | None:
+    """Where to ask how often the policy wins; None without a model of love, or a prompt."""
+    room = production.context_tokens - config.max_new_tokens
+    fitting = [prompt for prompt in prompts if production.prompt_tokens(prompt) <= room]
+    if teacher is None or not fitting:
+        return None
+    return hold_back(
+        production,
+        fitting,
+        teacher,
+        replies=config.reference_replies,
+        max_new_tokens=config.max_new_tokens,
+        seed=config.seed,
+    )
 
 
 def _card(
@@ -179,14 +221,4 @@ def _card(
         license=origin.license,
         language=origin.language,
         dials=asdict(config),
-    )
-
-
-def _report_of(improvement: Improvement, config: PolicyConfig, num_prompts: int) -> PolicyReport:
-    return PolicyReport(
-        algorithm=config.algorithm,
-        checkpoints=improvement.checkpoints,
-        curve=improvement.curve,
-        stopped=improvement.stopped,
-        num_prompts=num_prompts,
     )

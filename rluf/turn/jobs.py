@@ -92,6 +92,7 @@ def improve_policy(
     on_progress: OnStage,
     policy: Path,
     prompts: Sequence[Chat],
+    held_back: Sequence[Chat],
     rewards: Mapping[str, Path],
     config: PolicyConfig,
     parent: str = "",
@@ -102,7 +103,16 @@ def improve_policy(
     scorers = share_trunk(
         {name: RewardModel.from_pretrained(path) for name, path in rewards.items()}
     )
-    report = improve(policy, prompts, scorers, config, out, on_progress=on_progress, parent=parent)
+    report = improve(
+        policy,
+        prompts,
+        scorers,
+        config,
+        out,
+        held_back=held_back,
+        on_progress=on_progress,
+        parent=parent,
+    )
     return {
         "report": report.to_json(),
         "checkpoints": [str(c.path.relative_to(out)) for c in report.checkpoints],

@@ -16,6 +16,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from features.prompts import newest_prompts
+from features.sampling import hash_share
 from features.snapshot import Snapshot, take_snapshot
 from models.artifacts import Artifact, store_artifact
 from models.chat import Chat
@@ -161,16 +163,11 @@ class _Turn:
         reward_verdict: Verdict,
     ) -> list[Candidate]:
         refresh = self.settings.refresh
-        prompts = {
-            split: _prompts(snapshot, split, limit)
-            for split, limit in (
-                ("train", refresh.train_prompts_max),
-                ("eval", refresh.evidence_prompts_max),
-            )
-        }
+        practice = practice_prompts(self.settings, snapshot, self.as_of)
+        asked = evidence_prompts(snapshot, refresh.evidence_prompts_max)
         over = {r: load_recipe_over(self.settings, r) for r in refresh.recipes}
         improving = {
-            recipe: self._improving(recipe, dials, prompts["train"].chats, production, rewards)
+            recipe: self._improving(recipe, dials, practice, production, rewards)
             for recipe, dials in over.items()
         }
         improved = dict(zip(improving, steps.run_all(list(improving.values())), strict=True))
@@ -178,7 +175,7 @@ class _Turn:
             recipe: self._judging(
                 recipe,
                 dials,
-                prompts["eval"],
+                asked,
                 production,
                 rewards,
                 improving[recipe],
@@ -212,7 +209,7 @@ class _Turn:
         self,
         recipe: str,
         dials: Settings,
-        prompts: Prompts,
+        practice: Practice,
         production: Version,
         rewards: Mapping[str, Learned],
     ) -> Step:
@@ -222,14 +219,16 @@ class _Turn:
             job="improve_policy",
             arguments={
                 "policy": self.registry.open_artifact(production),
-                "prompts": prompts,
+                "prompts": practice.prompts,
+                "held_back": practice.held_back,
                 "rewards": {name: rewards[name].path for name in TRAINING_REWARDS},
                 "config": config,
                 "parent": production.ref,
             },
             key={
                 "policy": production.artifact_hash,
-                "prompts": prompts,
+                "prompts": practice.prompts,
+                "held_back": practice.held_back,
                 "rewards": {n: rewards[n].version.artifact_hash for n in TRAINING_REWARDS},
                 "config": config,
             },
@@ -427,9 +426,34 @@ class Asked:
     users: tuple[str, ...]
 
 
-def _prompts(snapshot: Snapshot, split: str, limit: int) -> Asked:
-    """Give the latest different prompts of a split, oldest first."""
-    rows = snapshot.examples(split).sort_by(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Practice:
+    """What a policy practises on, and where it is asked how often it wins; no user is in both."""
+
+    prompts: Prompts
+    held_back: Prompts
+
+
+def practice_prompts(settings: Settings, snapshot: Snapshot, as_of: datetime) -> Practice:
+    """Give the newest prompts, as often as they come, of users whom no evidence is taken from."""
+    refresh = settings.refresh
+    newest = newest_prompts(
+        settings.features,
+        as_of=as_of,
+        limit=refresh.train_prompts_max,
+        without=set(snapshot.examples("eval").column("user_id").to_pylist()),
+        guard=settings.guard,
+    )
+    is_held_back = hash_share("held back", refresh.seed, [each.user_id for each in newest])
+    sides: tuple[list[Chat], list[Chat]] = ([], [])
+    for prompt, chance in zip(newest, is_held_back, strict=True):
+        sides[int(chance < refresh.held_back_share)].append(json.loads(prompt.messages))
+    return Practice(prompts=sides[0], held_back=sides[1])
+
+
+def evidence_prompts(snapshot: Snapshot, limit: int) -> Asked:
+    """Give the latest different prompts of the users held out for evidence, oldest first."""
+    rows = snapshot.examples("eval").sort_by(
         [("shown_at", "descending"), ("response_id", "ascending")]
     )
     different: dict[str, str] = {}

@@ -7,15 +7,17 @@ import hashlib
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from models.policy import Policy
 from tests.tiny_policy import ask, save_tiny_policy
-from training.algorithms.base import Improvement, Step, Task
+from training.algorithms.base import Step, Task
 from training.algorithms.crpg import Crpg, CrpgTrainer, stop_reason
 from training.config import PolicyConfig
+from training.held_back import HeldBack, hold_back
 from training.mixture import Mixture
 
 PROMPTS = [ask(text) for text in ("one", "two", "three", "four")]
@@ -28,7 +30,6 @@ CONFIG = PolicyConfig(
     warmup_steps=1,
     checkpoint_every=2,
     cut_factor=1.0,
-    love_win_rate_max=2.0,
 )
 
 
@@ -66,6 +67,7 @@ def task(production: Path, out: Path, config: PolicyConfig = CONFIG, judges=(NoZ
         prompts=PROMPTS,
         mixture=Mixture(rewards=(Letters(),), judges=judges, weights=(1.0,)),
         config=config,
+        held_back=None,
         out=out,
         on_progress=lambda stage, done, total: None,
     )
@@ -223,23 +225,77 @@ def step(**changes: float) -> Step:
         ([step(gate=0.1)] * 2, None),  # Too few to tell.
         ([step(gate=0.49)] * 3, "gate"),
         ([step(gate=0.1), *[step(gate=0.6)] * 3], None),  # It recovered.
-        ([step(rewards={"love": 0.66})] * 3, "love_win_rate"),
-        ([step(rewards={"love": 0.66})] * 2 + [step(rewards={"love": 0.6})], None),
-        ([step(rewards={"helpfulness": 0.9})] * 3, None),
-        ([step(gate=0.4, rewards={"love": 0.9})] * 3, "gate"),
+        ([step(rewards={"love": 0.9})] * 3, None),  # Its win rate is asked on other prompts.
     ],
 )
 def test_the_run_stops_where_the_last_steps_say_so(curve, reason):
-    config = PolicyConfig(stop_window=3, gate_min=0.5, love_win_rate_max=0.65)
+    config = PolicyConfig(stop_window=3, gate_min=0.5)
     assert stop_reason(curve, config) == reason
 
 
-def test_a_stop_keeps_the_last_step_as_a_candidate(production, tmp_path):
-    config = replace(CONFIG, steps=20, stop_window=2, love_win_rate_max=0.0, checkpoint_every=50)
-    result: Improvement = Crpg().improve(task(production, tmp_path, config))
+def held_back(production: Path, prompts: int = 12) -> HeldBack:
+    def letters(chats):
+        return Letters().score(SimpleNamespace(replies=[chat[-1]["content"] for chat in chats]))
+
+    return hold_back(
+        Policy.from_pretrained(production),
+        [ask(f"other {number}") for number in range(prompts)],
+        letters,
+        replies=4,
+        max_new_tokens=6,
+        seed=3,
+    )
+
+
+STOPPING = replace(LEARNING, kl_max_nats=1000.0, checkpoint_every=2)
+
+
+def test_production_wins_half_of_the_time_against_itself(production):
+    wins_P = held_back(production, 40).wins(Policy.from_pretrained(production))
+    assert wins_P.mean() == pytest.approx(0.5)  # Both draw the same replies: every pair has a twin.
+
+
+def test_training_stops_by_the_win_rate_that_the_evidence_would_measure(production, tmp_path):
+    """`wins_of` and `draw_samples` are the gate's own; the checkpoints before the stop are kept."""
+    prompts = held_back(production)
+    job = replace(task(production, tmp_path, STOPPING), held_back=prompts)
+    result = Crpg().improve(job)
     assert result.stopped == "love_win_rate"
+    rates = [checkpoint.love_win_rate for checkpoint in result.checkpoints]
+    assert max(rates) < STOPPING.love_win_rate_max <= result.love_win_rate
+    for checkpoint in result.checkpoints:
+        again = prompts.wins(Policy.from_pretrained(checkpoint.path)).mean()
+        assert again == pytest.approx(checkpoint.love_win_rate)
+
+
+def test_the_step_that_broke_a_rule_is_not_kept_but_all_before_it_are(production, tmp_path):
+    job = replace(task(production, tmp_path, STOPPING), held_back=held_back(production))
+    result = Crpg().improve(job)
+    steps = [checkpoint.step for checkpoint in result.checkpoints]
+    assert steps == list(range(2, len(result.curve), 2))
+    assert sorted(path.name for path in tmp_path.glob("step-*")) == [
+        f"step-{step:04d}" for step in steps
+    ]
+
+
+def test_where_the_first_checkpoint_breaks_a_rule_it_is_left_to_the_evidence(production, tmp_path):
+    config = replace(STOPPING, love_win_rate_max=0.0)
+    job = replace(task(production, tmp_path, config), held_back=held_back(production))
+    result = Crpg().improve(job)
+    assert (result.stopped, len(result.curve)) == ("love_win_rate", 2)
     assert [checkpoint.step for checkpoint in result.checkpoints] == [2]
-    assert len(result.curve) == 2
+
+
+def test_a_share_of_the_prompts_is_asked_by_each_rank_and_together_they_are_all(production):
+    prompts, policy = held_back(production, 7), Policy.from_pretrained(production)
+    shares = [prompts.wins(policy, first=rank, every=3) for rank in range(3)]
+    together = {
+        p: w
+        for rank, wins in enumerate(shares)
+        for p, w in zip(range(rank, 7, 3), wins, strict=True)
+    }
+    assert [together[place] for place in range(7)] == prompts.wins(policy).tolist()
+    assert prompts.wins(policy, first=7, every=8).tolist() == []
 
 
 def test_helpfulness_gains_weight_while_it_is_too_low(production, tmp_path):

@@ -31,7 +31,6 @@ CONFIG = PolicyConfig(
     warmup_steps=1,
     checkpoint_every=2,
     cut_factor=1.0,
-    love_win_rate_max=2.0,
     weights={"love": 0.3, "helpfulness": 0.7},
 )
 
@@ -61,6 +60,7 @@ def improve(production, out, config=CONFIG, prompts=PROMPTS, scorers=SCORERS, **
         scorers,
         config,
         out,
+        held_back=more.pop("held_back", ()),
         on_progress=more.pop("on_progress", lambda stage, done, total: None),
         **more,
     )
@@ -132,7 +132,8 @@ def test_a_tight_gate_ends_the_run_and_says_so(production, tmp_path):
     report = improve(production, tmp_path, config)
     assert report.stopped == "gate"
     assert 2 <= len(report.curve) < 12
-    assert report.checkpoints[-1].step == report.curve[-1].step
+    # The step that broke the rule is no candidate, unless it is the first.
+    assert report.checkpoints[-1].step < report.curve[-1].step or len(report.checkpoints) == 1
 
 
 def test_the_same_recipe_gives_the_same_curve(improved, production, tmp_path):
@@ -220,11 +221,32 @@ def test_a_row_in_the_table_is_all_that_an_algorithm_needs(production, tmp_path,
 # Prompts, and means near a checkpoint.
 
 
-def test_each_prompt_counts_once_and_only_so_many_are_used(production):
+def test_prompts_are_practised_on_as_often_as_they_come(production, tmp_path):
     policy = Policy.from_pretrained(production)
     doubled = [PROMPTS[1], *PROMPTS, PROMPTS[0]]
-    assert choose_prompts(policy, doubled, CONFIG) == [PROMPTS[i] for i in (1, 0, 2, 3)]
-    assert choose_prompts(policy, PROMPTS, replace(CONFIG, prompts_max=2)) == PROMPTS[:2]
+    assert choose_prompts(policy, doubled, CONFIG) == doubled
+    report = improve(production, tmp_path, replace(CONFIG, steps=1), doubled)
+    assert report.num_prompts == 6
+
+
+def test_the_win_rate_of_each_checkpoint_is_in_the_report(production, tmp_path):
+    config = replace(CONFIG, love_win_rate_max=1.0)
+    others = [ask(text) for text in ("five", "six", "seven")]
+    report = improve(production, tmp_path, config, held_back=others)
+    written = json.loads((tmp_path / "report.json").read_text())
+    assert [row["love_win_rate"] for row in written["checkpoints"]] == [
+        checkpoint.love_win_rate for checkpoint in report.checkpoints
+    ]
+    assert written["love_win_rate"] == report.checkpoints[-1].love_win_rate
+    assert 0 <= written["love_win_rate"] <= 1
+    assert (written["num_prompts"], written["num_held_back"]) == (4, 3)
+
+
+def test_without_a_model_of_love_no_win_rate_is_asked(production, tmp_path):
+    scorers = {"helpfulness": shortness, "safety": letters}
+    config = replace(CONFIG, weights={"helpfulness": 1.0})
+    report = improve(production, tmp_path, config, scorers=scorers, held_back=PROMPTS)
+    assert report.love_win_rate is None
 
 
 def test_prompts_that_leave_no_room_for_a_reply_are_left_out(production):

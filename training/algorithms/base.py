@@ -10,6 +10,7 @@ from typing import ClassVar, Protocol
 
 from models.chat import Chat
 from training.config import PolicyConfig
+from training.held_back import HeldBack
 from training.mixture import Mixture
 
 
@@ -22,6 +23,8 @@ class Task:
     prompts: Sequence[Chat]
     mixture: Mixture
     config: PolicyConfig
+    held_back: HeldBack | None
+    """Where it is asked how often the policy wins; None where no love is among the objectives."""
     out: Path
     """Folder for the checkpoints."""
     on_progress: Callable[[str, int, int], None]
@@ -57,6 +60,8 @@ class Checkpoint:
 
     step: int
     path: Path
+    love_win_rate: float | None = None
+    """How often it won on the prompts held back; None where that was not asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,10 +69,13 @@ class Improvement:
     """What an algorithm leaves behind."""
 
     checkpoints: tuple[Checkpoint, ...]
-    """At least one, oldest first."""
+    """At least one, oldest first. The one that broke a rule is among them only if it is the first:
+    then the evidence has to refuse it."""
     curve: tuple[Step, ...]
     stopped: str
     """Why it ended: "steps", "love_win_rate" or "gate"."""
+    love_win_rate: float | None = None
+    """The last that was measured, also that which broke the rule."""
 
 
 class Algorithm(Protocol):

@@ -14,6 +14,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from datasets import Dataset
 from torch import Tensor
@@ -34,6 +35,7 @@ from models.sampling import Dials
 from models.tokens import ChatTokenizer
 from training.algorithms.base import Checkpoint, Improvement, Step, Task
 from training.config import PolicyConfig
+from training.held_back import HeldBack
 from training.mixture import Mixture, Scores, kl_gate, mix, next_multiplier
 from training.objectives.base import Completions
 
@@ -56,8 +58,10 @@ class CrpgTrainer(RLOOTrainer):  # type: ignore[misc]  # TRL ships no types.
         self.weights = dict(zip(mixture.reward_names, mixture.weights, strict=True))
         self.curve: list[Step] = []
         self._log_probs: list[tuple[Tensor, Tensor]] = []
-        self._chance = torch.Generator().manual_seed(config.seed)
         super().__init__(reward_funcs=[_column(name) for name in self.weights], **kwargs)
+        self._chance = torch.Generator().manual_seed(
+            seed_of_rank(config.seed, self.accelerator.process_index)
+        )
         self._spelling = ChatTokenizer(self.processing_class)
 
     def _send_telemetry(self) -> None:
@@ -117,7 +121,10 @@ class CrpgTrainer(RLOOTrainer):  # type: ignore[misc]  # TRL ships no types.
         completions: Sequence[Chat],
         completion_ids_list: Sequence[Sequence[int]],
     ) -> Tensor:
-        """Returns columns_NR whose row sums are R̃; TRL's own weights stay 1."""
+        """Returns columns_NR whose row sums are R̃, those of all ranks; TRL's own weights stay 1.
+
+        Whatever is decided of a step (stops, multipliers) is decided of the replies of all ranks.
+        """
         del inputs
         scores = self.mixture.score(
             Completions(
@@ -130,10 +137,34 @@ class CrpgTrainer(RLOOTrainer):  # type: ignore[misc]  # TRL ships no types.
         gate_N = kl_gate(log_ratio_N, self.config.kl_max_nats)
         kept_N = torch.where(ended_N, 1.0, self.config.cut_factor)
         columns_NR = mix(scores, gate_N * kept_N, torch.tensor(list(self.weights.values())))
-        tokens = sum(map(len, completion_ids_list)) / len(completion_ids_list)
-        self.curve.append(self._step_of(scores, gate_N, log_ratio_N, ended_N, columns_NR, tokens))
-        gathered: Tensor = self.accelerator.gather(columns_NR.to(self.accelerator.device))
-        return gathered
+        tokens_N = torch.tensor([float(len(ids)) for ids in completion_ids_list])
+        columns_NR = self._everybodys(columns_NR)
+        scores = Scores(
+            rewards_NR=self._everybodys(scores.rewards_NR),
+            judges_NJ=self._everybodys(scores.judges_NJ),
+        )
+        gate_N, log_ratio_N, ended_N, tokens_N = map(
+            self._everybodys, (gate_N, log_ratio_N, ended_N, tokens_N)
+        )
+        self.curve.append(self._step_of(scores, gate_N, log_ratio_N, ended_N, tokens_N, columns_NR))
+        return columns_NR.to(self.accelerator.device)
+
+    def _everybodys(self, values: Tensor) -> Tensor:
+        """The rows of all ranks, in the order of ranks."""
+        gathered: Tensor = self.accelerator.gather(values.to(self.accelerator.device))
+        return gathered.cpu()
+
+    def love_win_rate(self, held_back: HeldBack) -> float:
+        """How often the policy wins on the prompts held back; each rank asks its share of them."""
+        num_ranks = self.accelerator.num_processes
+        wins_P = held_back.wins(
+            Policy(self.accelerator.unwrap_model(self.model), self.processing_class, ""),
+            first=self.accelerator.process_index,
+            every=num_ranks,
+        )
+        told = torch.tensor([wins_P.sum(), len(wins_P)], dtype=torch.float32)
+        total, count = self.accelerator.reduce(told.to(self.accelerator.device), "sum").tolist()
+        return float(total / count)
 
     def _step_of(
         self,
@@ -141,8 +172,8 @@ class CrpgTrainer(RLOOTrainer):  # type: ignore[misc]  # TRL ships no types.
         gate_N: Tensor,
         log_ratio_N: Tensor,
         ended_N: Tensor,
+        tokens_N: Tensor,
         columns_NR: Tensor,
-        reply_tokens: float,
     ) -> Step:
         return Step(
             step=self.state.global_step + 1,
@@ -156,7 +187,7 @@ class CrpgTrainer(RLOOTrainer):  # type: ignore[misc]  # TRL ships no types.
             gate=float(gate_N.mean()),
             kl_nats=float(log_ratio_N.mean()),
             total=float(columns_NR.sum(-1).mean()),
-            reply_tokens=reply_tokens,
+            reply_tokens=float(tokens_N.mean()),
         )
 
 
@@ -198,7 +229,7 @@ class Crpg:
     name: ClassVar[str] = "crpg"
 
     def improve(self, task: Task) -> Improvement:
-        """Runs RLOO on R̃, keeping a checkpoint every few steps and stopping on the two rules."""
+        """Runs RLOO on R̃, keeping a checkpoint every few steps until a rule is broken."""
         tokenizer = AutoTokenizer.from_pretrained(str(task.policy), padding_side="left")
         if tokenizer.chat_template is None:
             tokenizer.chat_template = ChatTokenizer(tokenizer).plain_template()
@@ -215,34 +246,46 @@ class Crpg:
         trainer.remove_callback(PrinterCallback)  # It prints; progress goes to on_progress.
         trainer.train()
         return Improvement(
-            checkpoints=tuple(rules.checkpoints), curve=tuple(trainer.curve), stopped=rules.stopped
+            checkpoints=tuple(rules.checkpoints),
+            curve=tuple(trainer.curve),
+            stopped=rules.stopped,
+            love_win_rate=rules.love_win_rate,
         )
 
 
 class Rules(TrainerCallback):
-    """What happens between steps: weights that move, checkpoints, and the two reasons to stop."""
+    """What happens between steps: weights that move, checkpoints, and the two reasons to stop.
+
+    The step that broke a rule is not kept, unless none was kept before it.
+    """
 
     def __init__(self, trainer: CrpgTrainer, task: Task) -> None:
         self.trainer = trainer
         self.task = task
         self.checkpoints: list[Checkpoint] = []
         self.stopped = "steps"
+        self.love_win_rate: float | None = None
         self.multiplier = 0.0
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        config = self.task.config
+        config, step = self.task.config, state.global_step
         self._move_weights()
+        is_due = step % config.checkpoint_every == 0 or step >= config.steps
         reason = stop_reason(self.trainer.curve, config)
+        if is_due and reason is None and self.task.held_back is not None:
+            self.love_win_rate = self.trainer.love_win_rate(self.task.held_back)
+            if self.love_win_rate >= config.love_win_rate_max:
+                reason = "love_win_rate"
         if reason is not None:
             self.stopped = reason
             control.should_training_stop = True
-            logger.info("policy stopped", extra={"reason": reason, "step": state.global_step})
-        is_last = reason is not None or state.global_step >= config.steps
-        if is_last or state.global_step % config.checkpoint_every == 0:
-            self._keep(state.global_step)
-        self.task.on_progress("improve policy", state.global_step, config.steps)
+            logger.info("policy stopped", extra={"reason": reason, "step": step})
+        if (is_due and reason is None) or not (self.checkpoints or reason is None):
+            self._keep(step)
+        if self.trainer.accelerator.is_main_process:
+            self.task.on_progress("improve policy", step, config.steps)
 
     def _move_weights(self) -> None:
         """Helpfulness gains weight while it is below its floor, and loses the gain above."""
@@ -260,24 +303,26 @@ class Rules(TrainerCallback):
 
     def _keep(self, step: int) -> None:
         path = self.task.out / f"step-{step:04d}"
-        save_model(self.trainer.model, path)
-        self.trainer.processing_class.save_pretrained(path)
-        make_portable(path)
-        self.checkpoints.append(Checkpoint(step=step, path=path))
+        accelerator = self.trainer.accelerator
+        if accelerator.is_main_process:
+            save_model(accelerator.unwrap_model(self.trainer.model), path)
+            self.trainer.processing_class.save_pretrained(path)
+            make_portable(path)
+        accelerator.wait_for_everyone()
+        self.checkpoints.append(Checkpoint(step=step, path=path, love_win_rate=self.love_win_rate))
+
+
+def seed_of_rank(seed: int, rank: int) -> int:
+    """A seed of its own for each rank; the first has the one given."""
+    return seed if rank == 0 else int(np.random.SeedSequence([seed, rank]).generate_state(1)[0])
 
 
 def stop_reason(curve: Sequence[Step], config: PolicyConfig) -> str | None:
-    """Why to stop now, by the means of the last few steps; None to go on."""
+    """Why to stop now, by the mean KL gate of the last few steps; None to go on."""
     window = curve[-config.stop_window :]
     if len(window) < config.stop_window:
         return None
-    if sum(step.gate for step in window) / len(window) < config.gate_min:
-        return "gate"
-    if "love" not in window[0].rewards:
-        return None
-    if sum(step.rewards["love"] for step in window) / len(window) >= config.love_win_rate_max:
-        return "love_win_rate"
-    return None
+    return "gate" if sum(step.gate for step in window) / len(window) < config.gate_min else None
 
 
 def _arguments(task: Task) -> RLOOConfig:
