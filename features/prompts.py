@@ -16,7 +16,7 @@ from features.offline import OFFLINE_STORES
 from features.pending import apply_verdicts
 from features.quarantine import distrusted_sql
 from features.views import connect_store
-from streams.guard import GuardConfig
+from streams.guard.rules import GuardConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

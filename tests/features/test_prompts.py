@@ -9,13 +9,13 @@ import pytest
 from features.config import FeaturesConfig
 from features.prompts import newest_prompts
 from streams.events import Message
-from streams.guard.judge import GuardConfig
+from streams.guard.rules import GuardConfig
 from tests.features.histories import AFTER, at, erasure, reaction, shown, store_all, verdict
 
 
 def asked(number: int, user_id: str = "u", **fields):
     return shown(
-        f"r{number}",
+        fields.pop("response_id", f"r{number}"),
         user_id,
         60.0 * number,
         **{"turn": number, "messages": (Message(role="user", content=str(number)),), **fields},
