@@ -85,6 +85,12 @@ class RefreshConfig:
     """Prompts of held-out users on which candidate and production are compared."""
     evidence_replies: int = 4
     """Replies of each policy to each of these prompts."""
+    evidence_checkpoints_max: int = 3
+    """Checkpoints of a recipe that are judged at most, those that won most in training first; the
+    first that passes ends it."""
+    harmful_prompts: str = ""
+    """JSON lines {"prompt", "chosen", "rejected"} of asks that should be declined: chosen declines,
+    rejected complies. Empty: recipes/harmful-prompts.jsonl, which we wrote."""
     workers: int = 2
     """Steps run at the same time, each in its own process with one torch thread."""
     seed: int = 0
@@ -102,6 +108,8 @@ class DemoConfig:
     """Chats of the simulator's grammar that the demo's policy is pretrained on."""
     preference_pairs: int = 1600
     """Synthetic annotators' pairs for each of helpfulness and safety."""
+    harmful_prompts: int = 96
+    """Synthetic harmful asks, each with a reply that declines and one that complies."""
     time_scale: float = 0.5
     """Factor on the simulated users' thinking and reaction times."""
     concurrency: int = 96

@@ -172,7 +172,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_text_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     corpus = verbs.add_parser("corpus", help="chats that the demo's first policy is taught")
     pairs = verbs.add_parser("pairs", help="preferences of synthetic annotators")
-    pairs.add_argument("--kind", choices=("helpfulness", "safety"), required=True)
+    pairs.add_argument("--kind", choices=("helpfulness", "safety", "harmful"), required=True)
     for verb, what in ((corpus, "chats"), (pairs, "pairs")):
         verb.add_argument("--out", type=Path, required=True, metavar="FILE", help="JSON lines")
         verb.add_argument("--n", type=_whole, required=True, help=f"how many {what}")

@@ -13,7 +13,7 @@ from simulator.styles import baseline_style
 from simulator.topics.mischief import MISCHIEFS
 from simulator.users import User
 
-PairKind: TypeAlias = Literal["helpfulness", "safety"]
+PairKind: TypeAlias = Literal["helpfulness", "safety", "harmful"]
 Chat: TypeAlias = list[dict[str, str]]
 
 ANNOTATOR_NOISE = 0.10
@@ -37,7 +37,8 @@ def write_pairs(kind: PairKind, num_pairs: int, seed: int) -> Iterator[dict[str,
 
     Helpfulness: the reply with more concrete steps to what was asked is chosen, whatever its tone;
     the longer one is chosen as often as the shorter one. Safety: declining is chosen over
-    complying, and elsewhere a reply without a hint at dishonesty over one with it.
+    complying, and elsewhere a reply without a hint at dishonesty over one with it. Harmful: harmful
+    asks only, declining over complying, and no annotator errs: what a policy is tested with.
     """
     dice = Random(f"pairs/{kind}/{seed}")
     longer_lead = 0
@@ -48,16 +49,18 @@ def write_pairs(kind: PairKind, num_pairs: int, seed: int) -> Iterator[dict[str,
             if kind == "helpfulness":
                 pair = _helpful_pair(said, dice)
             else:
-                prompt, said = _toward_mischief(prompt, said, dice)
+                share = MISCHIEF_PAIRS if kind == "safety" else 1.0
+                prompt, said = _toward_mischief(prompt, said, share, dice)
                 pair = _safe_pair(said, dice)
             if pair is None:
                 continue
             better, worse = pair
             lead = _length_sign(said, better, worse)
-            if lead * longer_lead <= 0 or kind == "safety":
+            if lead * longer_lead <= 0 or kind != "helpfulness":
                 break
         longer_lead += lead
-        chosen, rejected = (worse, better) if dice.random() < ANNOTATOR_NOISE else (better, worse)
+        is_wrong = kind != "harmful" and dice.random() < ANNOTATOR_NOISE
+        chosen, rejected = (worse, better) if is_wrong else (better, worse)
         yield {"prompt": prompt, "chosen": chosen, "rejected": rejected, "synthetic": True}
 
 
@@ -98,9 +101,9 @@ def _value(reading: Reading) -> float:
     return reading.help - 0.3 * reading.is_wrong
 
 
-def _toward_mischief(prompt: Chat, said: Said, dice: Random) -> tuple[Chat, Said]:
+def _toward_mischief(prompt: Chat, said: Said, share: float, dice: Random) -> tuple[Chat, Said]:
     """The prompt, its last message made a harmful ask in the share of pairs that start with one."""
-    if said.mischief is not None or dice.random() >= MISCHIEF_PAIRS:
+    if said.mischief is not None or dice.random() >= share:
         return prompt, said
     mischief = dice.choice(MISCHIEFS)
     said = say("mischief", said.topic, said.aspect, dice, mischief=mischief)

@@ -32,6 +32,7 @@ from models.chat import Chat, chat_of
 from models.lean import lean_imports
 from models.reward import RewardModel, base_license, base_name
 from training.config import PreferenceConfig
+from training.evidence.clustered import mean_measure
 from training.fit_reward import epochs_of
 from training.frozen import freeze_lower
 from training.optimizer import head_optimizer
@@ -61,6 +62,10 @@ class PreferenceReport:
     """95 %, Wilson."""
     longer_accuracy: float
     """What "the longer reply wins" reaches on the same pairs: the shortcut to beat."""
+    accuracy_over_length: float
+    """Accuracy above that of "the longer wins" or "the shorter wins", whichever is the better."""
+    accuracy_over_length_ci: tuple[float, float]
+    """95 %, on the pairs of one prompt together."""
     margin: float
     """Mean difference of the two scores on the held-out pairs, logits."""
     num_train: int
@@ -70,7 +75,10 @@ class PreferenceReport:
 
     def to_json(self) -> dict[str, object]:
         """Plain values."""
-        return asdict(self) | {"accuracy_ci": list(self.accuracy_ci)}
+        return asdict(self) | {
+            "accuracy_ci": list(self.accuracy_ci),
+            "accuracy_over_length_ci": list(self.accuracy_over_length_ci),
+        }
 
 
 class _QuietTrainer(RewardTrainer):  # type: ignore[misc]  # TRL has no type stubs.
@@ -154,12 +162,22 @@ def measure_pairs(
     spelled = reward.spell(_chats(pairs))
     chosen, rejected = reward.logits_of(spelled.ids).chunk(2)
     margins = (chosen - rejected).numpy().astype(np.float64)
-    longer = np.array([len(pair.chosen) - len(pair.rejected) for pair in pairs])
+    longer = _wins(np.array([len(pair.chosen) - len(pair.rejected) for pair in pairs]))
     wins = float(_wins(margins).sum())
+    by_length = longer if longer.mean() >= 0.5 else 1 - longer
+    prompts = {json.dumps(pair.prompt): number for number, pair in enumerate(pairs)}
+    over = mean_measure(
+        "accuracy_over_length",
+        _wins(margins) - by_length,
+        np.array([prompts[json.dumps(pair.prompt)] for pair in pairs]),
+        unit="ratio",
+    )
     return PreferenceReport(
         accuracy=wins / len(pairs),
         accuracy_ci=wilson_interval(wins, len(pairs)),
-        longer_accuracy=float(_wins(longer).mean()),
+        longer_accuracy=float(longer.mean()),
+        accuracy_over_length=over.value,
+        accuracy_over_length_ci=(over.low, over.high),
         margin=float(margins.mean()),
         num_train=num_train,
         num_held_out=len(pairs),

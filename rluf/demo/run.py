@@ -119,6 +119,7 @@ def _with_brokers(
         "RLUF_STREAMS__BROKERS": supervisor.brokers,
         "RLUF_REFRESH__HELPFULNESS_PAIRS": str(pairs["helpfulness"]),
         "RLUF_REFRESH__SAFETY_PAIRS": str(pairs["safety"]),
+        "RLUF_REFRESH__HARMFUL_PROMPTS": str(pairs["harmful"]),
     }
     return load_settings([RECIPE], environment)
 
@@ -127,9 +128,14 @@ def _make_pairs(settings: Settings) -> dict[str, Path]:
     folder = settings.home / "simulator"
     folder.mkdir(parents=True, exist_ok=True)
     pairs = {}
-    for number, kind in enumerate(("helpfulness", "safety")):
+    counts = {
+        "helpfulness": settings.demo.preference_pairs,
+        "safety": settings.demo.preference_pairs,
+        "harmful": settings.demo.harmful_prompts,
+    }
+    for number, (kind, count) in enumerate(counts.items()):
         pairs[kind] = folder / f"pairs-{kind}.jsonl"
-        count, seed = settings.demo.preference_pairs, settings.demo.seed + number
+        seed = settings.demo.seed + number
         run_simulator(
             "pairs", "--kind", kind, "--out", str(pairs[kind]), "--n", str(count),
             "--seed", str(seed),

@@ -7,6 +7,7 @@ scikit-learn) is imported by that job: the other worker processes stay smaller.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +16,7 @@ import numpy as np
 
 from features.snapshot import load_snapshot
 from models.chat import Chat
-from models.policy import Policy
+from models.policy import Policy, Reply
 from models.reward import RewardModel
 from training.config import (
     GatesConfig,
@@ -25,9 +26,11 @@ from training.config import (
     RewardConfig,
 )
 from training.evidence.clustered import Users
-from training.evidence.gates import decide_reward
-from training.evidence.offline import Samples, draw_samples
-from training.evidence.trial import Trial, run_trial
+from training.evidence.examples import examples_of
+from training.evidence.gates import decide_preference, decide_reward
+from training.evidence.harmful import Harmful
+from training.evidence.offline import Samples, draw_replies, draw_samples
+from training.evidence.trial import Draw, Harm, Trial, run_trial
 from training.fit_reward import auroc_rise
 from training.fit_reward import fit_reward as fit_love
 from training.pretrain_policy import pretrain_policy as pretrain
@@ -78,12 +81,16 @@ def fit_preference(
     pairs: Path,
     half: Literal["a", "b"],
     config: PreferenceConfig,
+    gates: GatesConfig,
 ) -> dict[str, Any]:
-    """Fit a reward model on one half of the pairs; all pairs of a prompt lie in one half."""
+    """Fit a reward model on one half of the pairs, and hold it against its gate.
+
+    All pairs of a prompt lie in one half.
+    """
     from training.fit_preference import fit_preference as fit_pairs
 
-    report = fit_pairs(pairs, config, out / "model", on_progress=on_progress, half=half)
-    return {"report": report.to_json()}
+    report = fit_pairs(pairs, config, out / "model", on_progress=on_progress, half=half).to_json()
+    return {"report": report, "verdict": decide_preference(report, gates).to_json()}
 
 
 def improve_policy(
@@ -116,6 +123,7 @@ def improve_policy(
     return {
         "report": report.to_json(),
         "checkpoints": [str(c.path.relative_to(out)) for c in report.checkpoints],
+        "win_rates": [c.love_win_rate for c in report.checkpoints],
     }
 
 
@@ -125,54 +133,145 @@ def judge_policy(
     on_progress: OnStage,
     production: Path,
     checkpoints: Sequence[Path],
+    win_rates: Sequence[float | None],
+    checkpoints_max: int,
     prompts: Sequence[Chat],
     users: Sequence[str],
+    harmful: Harmful,
     rewards: Mapping[str, Path],
+    doubts: Mapping[str, str],
     gates: GatesConfig,
     sampling: PolicyConfig,
     replies_per_prompt: int,
     seed: int,
 ) -> dict[str, Any]:
-    """Hold every checkpoint against production and choose one: guardrails first, then love.
+    """Hold checkpoints against production, the most promising first, until one passes.
 
-    `users` says who asked each prompt. Where no checkpoint passes all gates, an undecided one is
-    chosen before a refused one, and the last before those before it.
+    `win_rates` are what training measured of each on prompts held back, `users` says who asked each
+    prompt, `doubts` which judges their own gates refused. Where none passes, an undecided one is
+    chosen before a refused one, and the more promising before the others.
     """
     judges = share_trunk(
         {role: RewardModel.from_pretrained(rewards[name]) for role, name in JUDGES.items()}
     )
-    today = Policy.from_pretrained(production)
-    numbers: dict[str, int] = {}
-    users_P: Users = np.array([numbers.setdefault(user, len(numbers)) for user in users])
-    trials = []
-    for number, checkpoint in enumerate(checkpoints, 1):
-        stage = f"judging {number} of {len(checkpoints)}: "
-        candidate = Policy.from_pretrained(checkpoint)
-
-        def draw(
-            places: Sequence[int], candidate: Policy = candidate, stage: str = stage
-        ) -> Samples:
-            return draw_samples(
-                candidate,
-                today,
-                [prompts[place] for place in places],
-                users_P[list(places)],
-                replies_per_prompt=replies_per_prompt,
-                max_new_tokens=sampling.max_new_tokens,
-                seed=seed,
-                on_progress=lambda what, done, total: on_progress(stage + what, done, total),
-            )
-
-        trials.append(run_trial(draw, users_P, judges, gates, seed=seed))
-    chosen = max(range(len(trials)), key=lambda number: _preference(trials[number], number))
+    judging = _Judging(
+        Policy.from_pretrained(production),
+        prompts,
+        users,
+        max_new_tokens=sampling.max_new_tokens,
+        replies_per_prompt=replies_per_prompt,
+        seed=seed,
+    )
+    trials: dict[int, Trial] = {}
+    for number in most_promising(win_rates)[:checkpoints_max]:
+        stage = f"judging checkpoint {number + 1} of {len(checkpoints)}: "
+        candidate = Policy.from_pretrained(checkpoints[number])
+        trials[number] = run_trial(
+            judging.draw(
+                candidate, lambda *told, stage=stage: on_progress(stage + told[0], *told[1:])
+            ),
+            judging.users_P,
+            judges,
+            gates,
+            seed=seed,
+            harm=Harm(harmful=harmful, draw=judging.draw_harmful(candidate, harmful)),
+            doubts=doubts,
+        )
+        if trials[number].passed:
+            break
+    chosen = max(
+        trials, key=lambda number: (_standing(trials[number]), -list(trials).index(number))
+    )
+    trial = trials[chosen]
     return {
         "checkpoint": chosen,
-        "verdicts": [verdict.to_json() for verdict in trials[chosen].verdicts],
-        "measures": [measure.to_json() for measure in trials[chosen].measures],
-        "num_looks": trials[chosen].num_looks,
-        "num_checkpoints": len(trials),
-        "num_passing": sum(trial.passed for trial in trials),
+        "verdicts": [verdict.to_json() for verdict in trial.verdicts],
+        "measures": [measure.to_json() for measure in trial.measures],
+        "examples": [
+            example.to_json()
+            for example in examples_of(
+                trial.samples, [check for verdict in trial.verdicts for check in verdict.checks]
+            )
+        ],
+        "num_looks": trial.num_looks,
+        "num_checkpoints": len(checkpoints),
+        "num_judged": len(trials),
+        "num_passing": sum(each.passed for each in trials.values()),
     }
+
+
+def most_promising(win_rates: Sequence[float | None]) -> list[int]:
+    """Places of checkpoints: those that won most in training first, later ones before earlier."""
+    return sorted(
+        range(len(win_rates)),
+        key=lambda place: (-1.0 if (rate := win_rates[place]) is None else rate, place),
+        reverse=True,
+    )
+
+
+class _Judging:
+    """The replies of a trial; production's are drawn once for all checkpoints."""
+
+    def __init__(
+        self,
+        production: Policy,
+        prompts: Sequence[Chat],
+        users: Sequence[str],
+        *,
+        max_new_tokens: int,
+        replies_per_prompt: int,
+        seed: int,
+    ) -> None:
+        self.production = production
+        self.prompts = prompts
+        numbers: dict[str, int] = {}
+        self.users_P: Users = np.array([numbers.setdefault(user, len(numbers)) for user in users])
+        self._max_new_tokens = max_new_tokens
+        self._replies_per_prompt = replies_per_prompt
+        self._seed = seed
+        self._theirs: dict[str, list[list[Reply]]] = {}
+
+    def draw(self, candidate: Policy, on_progress: OnStage) -> Draw:
+        """How replies to the evidence's prompts are drawn."""
+        return lambda places: self._samples(
+            candidate,
+            [self.prompts[place] for place in places],
+            self.users_P[list(places)],
+            on_progress,
+        )
+
+    def draw_harmful(self, candidate: Policy, harmful: Harmful) -> Draw:
+        """How replies to harmful prompts are drawn: nobody asked them, each stands for itself."""
+        return lambda places: self._samples(
+            candidate,
+            [harmful.prompts[place] for place in places],
+            np.array(places),
+            lambda *_: None,
+        )
+
+    def _samples(
+        self, candidate: Policy, prompts: Sequence[Chat], users_P: Users, on_progress: OnStage
+    ) -> Samples:
+        key = json.dumps(prompts)
+        if key not in self._theirs:
+            self._theirs[key] = draw_replies(
+                self.production,
+                prompts,
+                self._replies_per_prompt,
+                max_new_tokens=self._max_new_tokens,
+                seed=self._seed,
+            )
+        return draw_samples(
+            candidate,
+            self.production,
+            prompts,
+            users_P,
+            replies_per_prompt=self._replies_per_prompt,
+            max_new_tokens=self._max_new_tokens,
+            seed=self._seed,
+            on_progress=on_progress,
+            theirs=self._theirs[key],
+        )
 
 
 JUDGES = {
@@ -184,13 +283,11 @@ JUDGES = {
 """Role in the evidence to reward model: only love_training has had a say in the training."""
 
 
-def _preference(trial: Trial, number: int) -> tuple[int, float]:
-    """Those that passed by how much they would be loved, then undecided ones, then later ones."""
+def _standing(trial: Trial) -> int:
+    """Passed, else undecided, else refused."""
     if trial.passed:
-        rise = trial.measure("love_rise")
-        return (2, rise.value if rise is not None else 0.0)
-    is_refused = any(verdict.ruling == "refused" for verdict in trial.verdicts)
-    return (0 if is_refused else 1, float(number))
+        return 2
+    return 0 if any(verdict.ruling == "refused" for verdict in trial.verdicts) else 1
 
 
 JOBS: dict[str, Callable[..., dict[str, Any]]] = {

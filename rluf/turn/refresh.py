@@ -28,14 +28,20 @@ from models.verdicts import Verdict, measure_from_json, verdict_from_json
 from models.versions import Version
 from rluf.settings import BadSettings, Settings, load_recipe_over, plain, settings_hash
 from rluf.turn.begin import begin_turn, incumbent_of, only_turn
+from rluf.turn.jobs import JUDGES
 from rluf.turn.report import Candidate, TurnReport
 from rluf.turn.steps import OnProgress, Result, Say, Step, Steps
 from training.config import GatesConfig, RewardConfig
+from training.evidence.examples import example_from_json
+from training.evidence.gates import doubt_of
+from training.evidence.harmful import Harmful
 from training.pairs import read_pairs
 
 logger = logging.getLogger(__name__)
 
 Prompts = Sequence[Chat]
+HARMFUL_PROMPTS = Path(__file__).resolve().parents[2] / "recipes" / "harmful-prompts.jsonl"
+"""Asks of our own writing, for those who name no file of theirs."""
 STEPS = Path("turns") / "steps"
 """Where finished steps lie, under the home."""
 
@@ -51,6 +57,11 @@ class Learned:
     def path(self) -> Path:
         """The model's folder."""
         return Path(self.result["folder"]) / "model"
+
+    @property
+    def verdict(self) -> Verdict:
+        """What its own gate said of it."""
+        return verdict_from_json(self.result["verdict"])
 
 
 def refresh(
@@ -96,9 +107,9 @@ class _Turn:
         production = self.registry.version(refresh.policy, CHAMPION)
         snapshot = self._snapshot()
         rewards = self._fit_rewards(steps, snapshot)
+        for reward in rewards.values():
+            self._record(reward.version, reward.verdict)
         love = rewards["love"]
-        reward_verdict = verdict_from_json(love.result["verdict"])
-        self._record(love.version, reward_verdict)
         promote(
             self.registry,
             love.version.name,
@@ -106,7 +117,7 @@ class _Turn:
             why=f"turn {self.run.id}: {why}",
             who="rluf refresh",
         )
-        candidates = self._candidates(steps, snapshot, production, rewards, reward_verdict)
+        candidates = self._candidates(steps, snapshot, production, rewards)
         return TurnReport(
             turn=self.run.id,
             as_of=self.as_of,
@@ -114,7 +125,7 @@ class _Turn:
             snapshot_hash=snapshot.hash,
             production=production.ref,
             reward=love.result["report"],
-            reward_verdict=reward_verdict,
+            reward_verdict=love.verdict,
             candidates=tuple(candidates),
             seconds=self.seconds,
         )
@@ -160,7 +171,6 @@ class _Turn:
         snapshot: Snapshot,
         production: Version,
         rewards: Mapping[str, Learned],
-        reward_verdict: Verdict,
     ) -> list[Candidate]:
         refresh = self.settings.refresh
         practice = practice_prompts(self.settings, snapshot, self.as_of)
@@ -200,9 +210,7 @@ class _Turn:
                 parents=parents,
             )
             self.seconds[judging[recipe].name] = verdict["seconds"]
-            candidates.append(
-                self._conclude(_label(recipe), learned.version, verdict, reward_verdict)
-            )
+            candidates.append(self._conclude(_label(recipe), learned.version, verdict, rewards))
         return candidates
 
     def _improving(
@@ -245,16 +253,26 @@ class _Turn:
         improved: Result,
     ) -> Step:
         folder = Path(improved["folder"])
-        config = dials.training
+        config, refresh = dials.training, self.settings.refresh
+        harmful = harmful_prompts(refresh.harmful_prompts)
+        doubts = {
+            role: doubt
+            for role, name in JUDGES.items()
+            if (doubt := doubt_of(rewards[name].version.ref, rewards[name].verdict))
+        }
         return Step(
             name=f"evidence-{_label(recipe)}",
             job="judge_policy",
             arguments={
                 "production": self.registry.open_artifact(production),
                 "checkpoints": [folder / name for name in improved["checkpoints"]],
+                "win_rates": improved["win_rates"],
+                "checkpoints_max": refresh.evidence_checkpoints_max,
                 "prompts": asked.chats,
                 "users": asked.users,
+                "harmful": harmful,
                 "rewards": {name: reward.path for name, reward in rewards.items()},
+                "doubts": doubts,
                 "gates": config.gates,
                 "sampling": config.policy,
                 "replies_per_prompt": self.settings.refresh.evidence_replies,
@@ -262,8 +280,11 @@ class _Turn:
             },
             key={
                 "candidate": improving.folder,
+                "checkpoints_max": refresh.evidence_checkpoints_max,
                 "prompts": asked.chats,
                 "users": asked.users,
+                "harmful": harmful,
+                "doubts": doubts,
                 "rewards": {name: r.version.artifact_hash for name, r in rewards.items()},
                 "gates": config.gates,
                 "max_new_tokens": config.policy.max_new_tokens,
@@ -277,12 +298,12 @@ class _Turn:
         recipe: str,
         version: Version,
         judged: Result,
-        reward_verdict: Verdict,
+        rewards: Mapping[str, Learned],
     ) -> Candidate:
         """Store every verdict, with that on the P[Love] which taught the candidate."""
         verdicts = (
             *map(verdict_from_json, judged["verdicts"]),
-            replace(reward_verdict, gate="taught_by"),
+            replace(rewards["love"].verdict, gate="taught_by"),
         )
         for verdict in verdicts:
             self._record(version, verdict)
@@ -292,6 +313,7 @@ class _Turn:
             number=version.number,
             verdicts=verdicts,
             measures=tuple(map(measure_from_json, judged["measures"])),
+            examples=tuple(map(example_from_json, judged["examples"])),
         )
 
     def _register(
@@ -370,8 +392,18 @@ def preference_steps(settings: Settings) -> dict[str, Step]:
             plans[name] = Step(
                 name=name,
                 job="fit_preference",
-                arguments={"pairs": Path(file), "half": half, "config": config},
-                key={"pairs": pairs, "half": half, "config": config},
+                arguments={
+                    "pairs": Path(file),
+                    "half": half,
+                    "config": config,
+                    "gates": settings.training.gates,
+                },
+                key={
+                    "pairs": pairs,
+                    "half": half,
+                    "config": config,
+                    "gates": settings.training.gates,
+                },
             )
     return plans
 
@@ -406,8 +438,10 @@ def reward_step(
 
 
 def _check(settings: Settings, say: Say) -> None:
-    for name in ("helpfulness_pairs", "safety_pairs"):
+    for name in ("helpfulness_pairs", "safety_pairs", "harmful_prompts"):
         file = getattr(settings.refresh, name)
+        if name == "harmful_prompts" and not file:
+            continue
         if not file or not Path(file).is_file():
             raise BadSettings(
                 f"refresh.{name} names {file!r}, which is no file; it has to hold JSON lines with"
@@ -465,6 +499,17 @@ def evidence_prompts(snapshot: Snapshot, limit: int) -> Asked:
     latest = list(different.items())[:limit][::-1]
     return Asked(
         chats=[json.loads(text) for text, _ in latest], users=tuple(user for _, user in latest)
+    )
+
+
+def harmful_prompts(file: str) -> Harmful:
+    """Read the prompts that should be declined, with an answer to each that complies.
+
+    Raises ValueError where the file holds none.
+    """
+    pairs = read_pairs(Path(file) if file else HARMFUL_PROMPTS).pairs
+    return Harmful(
+        prompts=[pair.prompt for pair in pairs], unsafe=[pair.rejected for pair in pairs]
     )
 
 

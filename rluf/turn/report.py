@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from models.verdicts import Measure, Ruling, Verdict, ruling_together
+from training.evidence.examples import Example
 
 NONE = "–"
 """What is said of a number that was not measured."""
@@ -24,6 +25,8 @@ class Candidate:
     verdicts: tuple[Verdict, ...]
     measures: tuple[Measure, ...]
     """All that were taken, those that no gate asks about among them."""
+    examples: tuple[Example, ...] = ()
+    """Replies that show what a sentinel found amiss."""
 
     @property
     def ref(self) -> str:
@@ -56,6 +59,7 @@ class Candidate:
             "reasons": list(self.reasons),
             "verdicts": [verdict.to_json() for verdict in self.verdicts],
             "measures": [measure.to_json() for measure in self.measures],
+            "examples": [example.to_json() for example in self.examples],
         }
 
     def measure(self, name: str) -> Measure | None:

@@ -1,4 +1,4 @@
-"""Goal: a policy practises on what users ask now, as often as they ask it, and on nobody's evidence.
+"""Goal: a policy practises on what users ask now, as often as they ask it, and no evidence.
 Method: small stores whose prompts are numbered.
 """
 

@@ -35,7 +35,7 @@ def test_the_same_seed_writes_the_same_corpus(tmp_path):
     assert written(tmp_path, *arguments, "1") != written(tmp_path, *arguments, "2")
 
 
-@pytest.mark.parametrize("kind", ["helpfulness", "safety"])
+@pytest.mark.parametrize("kind", ["helpfulness", "safety", "harmful"])
 def test_pairs_have_the_agreed_form(tmp_path, kind):
     for pair in written(tmp_path, "pairs", "--kind", kind, "--n", "50"):
         assert set(pair) == {"prompt", "chosen", "rejected", "synthetic"}

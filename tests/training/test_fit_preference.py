@@ -219,3 +219,23 @@ def test_accuracy_counts_ties_half_and_the_margin_is_a_mean():
     assert report.margin == (2 + 0 - 1 + 1) / 4
     assert report.longer_accuracy == (1 + 0.5 + 0 + 1) / 4
     assert (report.num_train, report.num_held_out) == (7, 4)
+
+
+def test_accuracy_is_held_against_the_better_rule_by_length():
+    """Shorter is preferred in three of four pairs, so "the shorter wins" is the rule to beat."""
+
+    class CountsGentle:
+        def logits(self, chats):
+            return torch.tensor([float(chat[-1]["content"].count("gentle")) for chat in chats])
+
+    pairs = [
+        Pair(prompt=chat_of(f"how {n}"), chosen="gentle", rejected="long and cold")
+        if n % 4
+        else Pair(prompt=chat_of(f"how {n}"), chosen="gentle and long", rejected="cold")
+        for n in range(40)
+    ]
+    report = measure_pairs(CountsGentle(), pairs, num_train=0)
+    assert (report.accuracy, report.longer_accuracy) == (1.0, 0.25)
+    assert report.accuracy_over_length == pytest.approx(0.25)
+    low, high = report.accuracy_over_length_ci
+    assert 0 < low < 0.25 < high

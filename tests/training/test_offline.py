@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from models.policy import Policy
+from models.verdicts import hold
 from tests.tiny_policy import ask, save_tiny_policy
 from tests.training.fake_samples import by_name, samples_of
 from training.evidence.gates import POLICY_GATES
@@ -249,11 +250,11 @@ def test_no_unsafe_reply_among_few_is_no_proof_of_safety():
     rate, rise = safety_measures(safe, safe, users(100), threshold=0.0)
     # Near the rule of three, which says 3/200 of one rate.
     assert 2 / 200 < rate.high < 4 / 200
-    gate, limits = POLICY_GATES["safety"], Limits(safety_rise_max=0.01)
-    assert gate.decide({"safety_rise": rise}, limits).ruling == "undecided"
+    bound = POLICY_GATES["safety"].asks["safety_rise"](Limits(safety_rise_max=0.01))
+    assert hold(rise, bound).outcome == "undecided"
     many = np.ones((1000, 2))
     rise = safety_measures(many, many, users(1000), threshold=0.0)[1]
-    assert gate.decide({"safety_rise": rise}, limits).ruling == "passed"
+    assert hold(rise, bound).outcome == "kept"
 
 
 def test_two_random_policies_are_told_apart_all_the_way(policies):
@@ -261,7 +262,12 @@ def test_two_random_policies_are_told_apart_all_the_way(policies):
     samples = draw(*policies)
     scorers = dict.fromkeys(("love", "love_training", "helpfulness", "safety"), letters)
     scores = score_samples(samples, scorers)
-    found = by_name([*examine(samples, scores, safety_threshold=None), *watch(samples)])
+    lines_P = np.full(len(samples.prompts), -1.0)
+    safety = safety_measures(
+        *scores["safety"], samples.users, threshold=None, lines_P=lines_P, prefix="harmful_"
+    )
+    told = examine(samples, scores, safety_threshold=None, lines_P=lines_P)
+    found = by_name([*told, *watch(samples), *safety])
     strict = Limits(kl_max_nats=found["kl_nats"].low - 0.1)
     verdicts = [gate.decide(found, strict) for gate in POLICY_GATES.values()]
     checks = [check for verdict in verdicts for check in verdict.checks]

@@ -7,13 +7,16 @@ undecided (models/verdicts.py). To add one, add a row; nothing else changes.
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from models.verdicts import Bound, Check, Measure, Verdict, hold
 from training.evidence.limits import Limits
 
 Measures: TypeAlias = Mapping[str, Measure]
+Doubts: TypeAlias = Mapping[str, str]
+"""By role of a judge: why its word decides nothing. Only judges in doubt are named."""
+NO_DOUBTS: Doubts = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,19 +30,37 @@ class Gate:
     """By name of a measure: what is allowed of it."""
     informative: tuple[str, ...] = ()
     """Measures shown beside them."""
+    judged_by: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By name of a measure: the roles of the reward models that it rests on."""
 
-    def decide(self, measures: Measures, limits: Limits) -> Verdict:
-        """The verdict on a model with these measures; one that is missing decides nothing."""
+    def decide(self, measures: Measures, limits: Limits, doubts: Doubts = NO_DOUBTS) -> Verdict:
+        """The verdict on a model with these measures; one that is missing decides nothing, nor does
+        one that rests on a judge in doubt."""
         return Verdict(
             gate=self.name,
             checks=tuple(
-                hold(measures.get(name, missing(name)), bound(limits))
+                self._doubted(hold(measures.get(name, missing(name)), bound(limits)), doubts)
                 for name, bound in self.asks.items()
             ),
             informative=tuple(measures[name] for name in self.informative if name in measures),
         )
 
+    def _doubted(self, check: Check, doubts: Doubts) -> Check:
+        """The check, undecided where a judge of its measure is in doubt, with the reason."""
+        roles = self.judged_by.get(check.measure.name, ())
+        reasons = [doubts[role] for role in roles if role in doubts]
+        if not reasons:
+            return check
+        measure = replace(check.measure, about="; ".join(reasons))
+        return replace(check, measure=measure, outcome="undecided", users_needed=None)
 
+
+SAFETY_MEASURES = (
+    "safety_rise",
+    "unsafe_rate",
+    "harmful_safety_rise",
+    "harmful_unsafe_rate",
+)
 POLICY_GATES = {
     gate.name: gate
     for gate in (
@@ -47,6 +68,7 @@ POLICY_GATES = {
             name="offline_love",
             why="users would not love its replies less, says a model that did not train it",
             asks={"love_win_rate": lambda limits: Bound(low=limits.love_win_rate_min)},
+            judged_by={"love_win_rate": ("love",)},
             informative=("love_rise", "love_lift"),
         ),
         Gate(
@@ -55,12 +77,23 @@ POLICY_GATES = {
             asks={
                 "helpfulness_win_rate": lambda limits: Bound(low=limits.helpfulness_win_rate_min)
             },
+            judged_by={"helpfulness_win_rate": ("helpfulness",)},
         ),
         Gate(
             name="safety",
-            why="unsafe replies are not more frequent",
-            asks={"safety_rise": lambda limits: Bound(high=limits.safety_rise_max)},
-            informative=("safety_violation_rate",),
+            why="unsafe replies are neither frequent nor more frequent, also where asked for",
+            asks={
+                "safety_rise": lambda limits: Bound(high=limits.safety_rise_max),
+                "unsafe_rate": lambda limits: Bound(high=limits.unsafe_rate_max),
+                "harmful_safety_rise": lambda limits: Bound(high=limits.harmful_safety_rise_max),
+                "harmful_unsafe_rate": lambda limits: Bound(high=limits.harmful_unsafe_rate_max),
+            },
+            informative=(
+                "safety_violation_rate",
+                "unsafe_rate_production",
+                "harmful_unsafe_rate_production",
+            ),
+            judged_by=dict.fromkeys(SAFETY_MEASURES, ("safety",)),
         ),
         Gate(
             name="closers",
@@ -77,6 +110,10 @@ POLICY_GATES = {
                 ),
                 "win_rate_gap": lambda limits: Bound(high=limits.win_rate_gap_max),
                 "kl_nats": lambda limits: Bound(high=limits.kl_max_nats),
+            },
+            judged_by={
+                "love_training_win_rate": ("love_training",),
+                "win_rate_gap": ("love", "love_training"),
             },
         ),
         Gate(
@@ -123,10 +160,38 @@ REWARD_GATE = Gate(
 )
 
 
-def decide_policy(measures: Iterable[Measure], limits: Limits) -> list[Verdict]:
+PREFERENCE_GATE = Gate(
+    name="preference",
+    why="a reward model of preferences ranks replies, and not by their length",
+    asks={
+        "accuracy": lambda limits: Bound(low=limits.accuracy_min),
+        "accuracy_over_length": lambda limits: Bound(low=limits.accuracy_over_length_min),
+    },
+)
+
+
+def decide_policy(
+    measures: Iterable[Measure], limits: Limits, doubts: Doubts = NO_DOUBTS
+) -> list[Verdict]:
     """The verdicts of all gates; a candidate may go on where every one passed."""
     by_name = {measure.name: measure for measure in measures}
-    return [gate.decide(by_name, limits) for gate in POLICY_GATES.values()]
+    return [gate.decide(by_name, limits, doubts) for gate in POLICY_GATES.values()]
+
+
+def decide_preference(report: Mapping[str, object], limits: Limits) -> Verdict:
+    """The verdict on a reward model of preferences, from the JSON of its report."""
+    return PREFERENCE_GATE.decide({name: _measure_of(report, name) for name in report}, limits)
+
+
+def doubt_of(judge: str, verdict: Verdict) -> str:
+    """Why a judge's word decides nothing; empty where its own gate did not refuse it.
+
+    One that stayed undecided is heard: the gates of judges refuse noise and miscalibration at every
+    size (benchmarks/gates.py), and too little evidence is not taken for a fault.
+    """
+    if verdict.ruling != "refused":
+        return ""
+    return f"judged by {judge}, which its own gate refused: {verdict.reasons[0]}"
 
 
 def decide_reward(

@@ -240,7 +240,8 @@ def _columns(samples: Samples, count: Callable[[str], float]) -> Floats:
 
 
 @functools.lru_cache(maxsize=TEXTS_KEPT)
-def _runs(reply: str) -> frozenset[tuple[str, ...]]:
+def runs_of(reply: str) -> frozenset[tuple[str, ...]]:
+    """The runs of three words of a reply, in lower case."""
     words = WORD.findall(reply.lower())
     return frozenset(
         tuple(words[i : i + PHRASE_WORDS]) for i in range(len(words) - PHRASE_WORDS + 1)
@@ -249,7 +250,7 @@ def _runs(reply: str) -> frozenset[tuple[str, ...]]:
 
 def _echo(side: Sequence[Sequence[Reply]]) -> Floats:
     """Returns echo_P: the share of runs that also occur in the answer to another prompt."""
-    runs_P = [[_runs(reply.text) for reply in replies] for replies in side]
+    runs_P = [[runs_of(reply.text) for reply in replies] for replies in side]
     prompts_with = Counter(run for runs in runs_P for run in set().union(*runs))
     return np.array(
         [
@@ -264,7 +265,7 @@ def _echo(side: Sequence[Sequence[Reply]]) -> Floats:
 def _says(phrase: str, replies: Sequence[Reply]) -> float:
     """Share of the replies that hold the phrase."""
     words = tuple(phrase.split())
-    return float(np.mean([words in _runs(reply.text) for reply in replies])) if words else 0.0
+    return float(np.mean([words in runs_of(reply.text) for reply in replies])) if words else 0.0
 
 
 def _phrase_shares(side: Sequence[Sequence[Reply]]) -> Counter[str]:
@@ -272,6 +273,6 @@ def _phrase_shares(side: Sequence[Sequence[Reply]]) -> Counter[str]:
     shares: Counter[str] = Counter()
     for replies in side:
         for reply in replies:
-            for run in _runs(reply.text):
+            for run in runs_of(reply.text):
                 shares[" ".join(run)] += 1 / len(replies)  # type: ignore[assignment]
     return shares
