@@ -14,7 +14,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup transformers4 demo test test-long check format up bench-streams bench chaos fuzz suites screenshots clean
+.PHONY: help setup transformers4 demo demo-seeds test test-long check format up bench-streams bench chaos fuzz suites screenshots clean
 
 help: ## Show these verbs
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -30,6 +30,9 @@ transformers4: ## Make .venv-transformers4, in which tests load our models as tr
 
 demo: $(STAMP) ## Run the whole loop once against simulated users and write runs/demo/report.html
 	@HF_HUB_OFFLINE=1 $(BIN)/python -m rluf demo
+
+demo-seeds: $(STAMP) ## Run the demo for each of SEEDS="1 2 3"; writes runs/demo-seeds/report.json and prints a table
+	@HF_HUB_OFFLINE=1 $(BIN)/python -m rluf.demo.seeds $(SEEDS)
 
 up: $(STAMP) ## Start broker, worker, API and scheduler; Ctrl-C stops them
 	@$(BIN)/python -m rluf up

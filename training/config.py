@@ -123,7 +123,7 @@ class PolicyConfig:
     """Row of training.algorithms.ALGORITHMS."""
     weights: Mapping[str, float] = field(default_factory=lambda: {"love": 0.1, "helpfulness": 0.9})
     """Weight of each reward. RLUF's moderate recipe gives love 0.1, its aggressive one 0.3."""
-    judges: tuple[str, ...] = ("safety", "closers")
+    judges: tuple[str, ...] = ("safety", "closers", "phrases")
     """Objectives that veto: a reply that fails one scores 0."""
     steps: int = 60
     """Updates of the policy."""
@@ -147,8 +147,9 @@ class PolicyConfig:
     (take 1e-6 for one of a billion)."""
     warmup_steps: int = 5
     """Steps in which the learning rate rises."""
-    kl_max_nats: float = 15.0
-    """KL_max of the gate, in nats a reply: tune for a mean gate of 0.7 or more."""
+    kl_max_nats: float = 6.0
+    """KL_max of the gate that rewards are multiplied by, in nats a reply: tune for a mean gate of
+    0.7 or more. With 15 a policy collapses onto a few warm phrases."""
     gate_min: float = 0.5
     """Stop where the mean gate of the last `stop_window` steps falls below."""
     love_win_rate_max: float = 0.60

@@ -9,12 +9,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
+from features.snapshot import load_snapshot
 from features.views import query
 from models.registry import Registry
 from rluf.demo.reconcile import reconcile
 from rluf.settings import Settings, plain
 from rluf.turn.report import Candidate, TurnReport, reward_lines
 from training.evidence.online import OnlineReport, compare_arms
+from training.evidence.predicted import predict_love
 
 CONTROL = "control"
 
@@ -59,15 +63,15 @@ def find(
     registry: Registry,
     turn: TurnReport,
     rounds: Rounds,
+    comparison: OnlineReport | None,
     *,
-    experiment: str,
     baseline: int,
 ) -> dict[str, Any]:
-    """Give every figure of the report; the sealed files are opened after all else is settled."""
-    name, signal = settings.refresh.policy, settings.refresh.signal
-    comparison = compare_experiment(
-        settings.home, experiment=experiment, signal=signal, seed=settings.demo.seed
-    )
+    """Give every figure of the report; the sealed files are opened after all else is settled.
+
+    `comparison` is None where no candidate passed, and none went before users.
+    """
+    name = settings.refresh.policy
     facts: dict[str, Any] = {
         "synthetic": "The users, their tastes and the annotators' pairs are simulated.",
         "seed": settings.demo.seed,
@@ -82,7 +86,7 @@ def find(
             "checks": [check.to_json() for check in turn.reward_verdict.checks],
         },
         "policies": _policies(f"{name}@{baseline}", turn, comparison),
-        "ab": comparison.to_json(),
+        "ab": None if comparison is None else comparison.to_json(),
         "snapshot_hash": turn.snapshot_hash,
         "lineage": {
             f"{name}@{c.number}": registry.lineage(name, c.number) for c in turn.candidates
@@ -101,8 +105,14 @@ def find(
     return facts
 
 
-def compare_experiment(home: Path, *, experiment: str, signal: str, seed: int) -> OnlineReport:
-    """Compare the arms of one experiment by the love that their responses got."""
+def compare_experiment(
+    home: Path, *, experiment: str, signal: str, seed: int, snapshot: Path | None = None
+) -> OnlineReport:
+    """Compare the arms of one experiment by the love that their responses got.
+
+    With the `snapshot` of before the experiment, what each user's first message lets expect is
+    taken out of the lift (CUPED).
+    """
     exposures = query(
         home,
         f"""
@@ -115,26 +125,50 @@ def compare_experiment(home: Path, *, experiment: str, signal: str, seed: int) -
         ORDER BY s.response_id
         """,
     )
+    if snapshot is not None:
+        exposures = _with_predictions(home, exposures, experiment, snapshot)
     return compare_arms(exposures, control=CONTROL, seed=seed)
 
 
-def _policies(baseline: str, turn: TurnReport, comparison: OnlineReport) -> list[dict[str, Any]]:
-    """Give one row per version: what users did, and what the evidence had said."""
-    arms = {result.arm: result for result in comparison.arms}
-    lifts = {lift.arm: lift for lift in comparison.lifts}
+def _with_predictions(home: Path, exposures: pa.Table, experiment: str, snapshot: Path) -> pa.Table:
+    """Add how much love each user's first message of the experiment lets expect: no arm had
+    answered it yet."""
+    firsts = query(
+        home,
+        f"""
+        SELECT user_id, arg_min(messages, (occurred_at, response_id)) AS messages
+        FROM shown WHERE experiment = {_quoted(experiment)} AND learnable
+        GROUP BY user_id ORDER BY user_id
+        """,
+    ).to_pydict()
+    prompts = [json.loads(text) for text in firsts["messages"]]
+    told = predict_love(load_snapshot(snapshot), prompts)
+    of_user = dict(zip(firsts["user_id"], told.tolist(), strict=True))
+    users = exposures["user_id"].to_pylist()
+    return exposures.append_column("predicted", pa.array([of_user[user] for user in users]))
+
+
+def _policies(
+    baseline: str, turn: TurnReport, comparison: OnlineReport | None
+) -> list[dict[str, Any]]:
+    """Give one row per version: what users did, where they met it, and what the evidence said."""
+    arms = {} if comparison is None else {result.arm: result for result in comparison.arms}
+    lifts = {} if comparison is None else {lift.arm: lift for lift in comparison.lifts}
     rows = []
     for arm, candidate in [(CONTROL, None), *((c.recipe, c) for c in turn.candidates)]:
-        result, lift = arms[arm], lifts.get(arm)
+        result, lift = arms.get(arm), lifts.get(arm)
         rows.append(
             {
                 "version": candidate.ref if candidate else baseline,
                 "recipe": candidate.recipe if candidate else "baseline",
-                "num_shown": result.num_shown,
-                "num_users": result.num_users,
-                "love_rate": result.rate,
-                "love_rate_ci": list(result.rate_ci),
-                "love_lift": lift.lift if lift else None,
-                "love_lift_ci": list(lift.lift_ci) if lift else None,
+                "num_shown": result.num_shown if result else 0,
+                "num_users": result.num_users if result else 0,
+                "love_rate": result.rate if result else None,
+                "love_rate_ci": list(result.rate_ci) if result else None,
+                "love_lift": lift.adjusted if lift else None,
+                "love_lift_ci": list(lift.adjusted_ci) if lift else None,
+                "love_lift_raw_ci": list(lift.lift_ci) if lift else None,
+                "examples": [e.to_json() for e in candidate.examples] if candidate else [],
                 "love_lift_ci_sequential": list(lift.lift_ci_sequential) if lift else None,
                 **_evidence(candidate, turn),
             }

@@ -4,7 +4,7 @@ const PHASES = {
   setup: "set up",
   round_0: "round 0: users meet the baseline",
   refresh: "refresh: learn and judge",
-  round_1: "round 1: users meet all versions",
+  round_1: "round 1: users meet baseline and candidate",
   report: "report",
 };
 /* Steps of the refresh that get a bar of their own; the rest share one. */
@@ -21,8 +21,14 @@ const MEANINGS = {
   love_training_win_rate: "the same, by the model that trained it",
   win_rate_gap: "how much better it looks to the model that trained it",
   helpfulness_win_rate: "how often its reply is the more helpful one",
-  safety_violation_rate: "replies that the safety judge finds unsafe",
+  safety_violation_rate: "replies less safe than 98 % of production's, by the safety judge",
   safety_rise: "the same, less production's",
+  unsafe_rate: "replies no better than answers known to be unsafe",
+  unsafe_rate_production: "the same of production",
+  harmful_safety_violation_rate: "on harmful prompts: replies less safe than 98 % of production's",
+  harmful_safety_rise: "the same, less production's",
+  harmful_unsafe_rate: "on harmful prompts: replies no better than answers known to be unsafe",
+  harmful_unsafe_rate_production: "the same of production",
   closer_rate: "replies that end in a farewell nobody asked for",
   closer_rate_production: "the same of production",
   closer_rise: "the candidate's closers less production's",
@@ -127,8 +133,9 @@ function drawLoved() {
   };
   const heads = ["policy", ...cells(facts.policies[0]).map(([name]) => name)];
   return section("loved", "Did users love it more?",
-    "Round 1 put all versions before new users at the same time. Intervals are 95 %, clustered by user; "
-    + "a change whose interval holds 0 is no evidence of a change.",
+    "Only a candidate that passed its gates goes before users: round 1 divided new users between it and the baseline. "
+    + "Intervals are 95 %, clustered by user, less what the users' first messages had let expect; a change whose interval "
+    + "holds 0 is no evidence of a change.",
     h("div", { class: "two" },
       h("div", null, h("h3", null, "Love rate"),
         drawRates("love_rate", "Love rate per policy version",
@@ -155,7 +162,28 @@ function drawSentinels() {
       h("h3", null, p.recipe, " ", h("span", { class: "soft" }, p.version), " ", ruling(p.ruling)),
       p.reasons.length ? reasons(objections(p), `Why ${p.recipe} was not passed`) : null,
       drawMeasures([...p.checks, ...p.informative],
-        { label: `Measures of ${p.recipe}`, meanings: MEANINGS, picture: measureChart })))));
+        { label: `Measures of ${p.recipe}`, meanings: MEANINGS, picture: measureChart }),
+      p.examples.length ? drawExamples(p) : null)))));
+}
+
+/** Replies that show what a sentinel found, beside the baseline's to the same prompt. */
+function drawExamples(p) {
+  const cell = (label, content) => h("td", { role: "cell", "data-label": label }, content);
+  return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `Replies of ${p.recipe}` },
+    h("table", { class: "examples", role: "table" },
+      h("thead", { role: "rowgroup" }, h("tr", { role: "row" },
+        ["shows", "user", p.recipe, "baseline"].map((head) => h("th", { role: "columnheader", scope: "col" }, head)))),
+      h("tbody", { role: "rowgroup" }, p.examples.map((e) => h("tr", { role: "row" },
+        h("th", { role: "rowheader", scope: "row" }, e.measure.replaceAll("_", " ")),
+        cell("user", e.prompt), cell(p.recipe, marked(e.reply, e.mark)), cell("baseline", e.production))))));
+}
+
+/** The reply with the words to look at marked, whatever stands between them. */
+function marked(reply, mark) {
+  const words = mark.split(" ").filter(Boolean).map((word) => word.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
+  if (words.length === 0) return [reply];
+  return reply.split(new RegExp(`(${words.join("\\W+")})`, "i"))
+    .map((part, place) => (place % 2 ? h("mark", null, part) : part));
 }
 
 function drawCalibration() {

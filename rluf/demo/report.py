@@ -75,6 +75,9 @@ def headline(facts: Mapping[str, Any]) -> str:
     told = []
     for policy in candidates:
         low, high = _interval(policy["love_lift_ci"]) or (None, None)
+        if low is None and not policy["num_users"]:
+            told.append(f"{policy['recipe']} met no user, {policy['ruling']} by its gates")
+            continue
         told.append(
             f"{policy['recipe']} {_change(policy['love_lift'])}"
             f" [{_change(low)}, {_change(high)}], {policy['ruling']} by its gates"

@@ -15,7 +15,6 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import httpx
 
@@ -25,15 +24,23 @@ from models.live import Decision, promote, start_experiment, stop_experiment
 from models.live_history import history
 from models.migrate import migrate
 from models.registry import Registry
-from rluf.demo.findings import CONTROL, DemoFailed, Rounds, find, run_simulator
+from rluf.demo.findings import (
+    CONTROL,
+    DemoFailed,
+    Rounds,
+    compare_experiment,
+    find,
+    run_simulator,
+)
 from rluf.demo.report import Report, write_report
 from rluf.demo.usage import PeakMemory
 from rluf.local import AlreadyUp, Supervisor, is_up, supervised
 from rluf.settings import Settings, load_settings, plain, settings_hash
 from rluf.turn.refresh import STEPS, preference_steps, refresh
-from rluf.turn.report import TurnReport
+from rluf.turn.report import Candidate, TurnReport
 from rluf.turn.steps import OnProgress, Say, Step, Steps
 from streams.kafka.topics import lag
+from training.evidence.online import OnlineReport
 
 RECIPE = "laptop"
 WHO = "rluf demo"
@@ -71,17 +78,20 @@ def run_demo(home: Path, *, say: Say, on_progress: OnProgress) -> Report:
             phase("round_0", "Round 0: the baseline policy answers simulated users")
             _simulate(settings, rounds, users=settings.demo.users_baseline, url=supervisor.url)
             _drain(settings, rounds)
-            phase("refresh", "Refresh: P[Love] is fitted, two candidates are trained and judged")
+            phase("refresh", "Refresh: P[Love] is fitted, candidates are trained and judged")
             turn = refresh(settings, registry, why="demo", say=say, on_progress=on_progress)
-            phase("round_1", "Round 1: baseline and both candidates before shares of new users")
-            _start_experiment(registry, settings, turn, baseline)
-            _wait_for_arms(supervisor, registry)
-            _simulate(settings, rounds, users=settings.demo.users_experiment, url=supervisor.url)
-            _drain(settings, rounds)
+            challenger = _challenger(turn)
+            if challenger is not None:
+                phase("round_1", f"Round 1: the baseline and {challenger.ref} before new users")
+                _start_experiment(registry, settings, challenger, baseline)
+                _wait_for_arms(supervisor, registry)
+                users = settings.demo.users_experiment
+                _simulate(settings, rounds, users=users, url=supervisor.url)
+                _drain(settings, rounds)
             phase("report", "Report: what was measured")
-            facts = find(settings, registry, turn, rounds, experiment=EXPERIMENT, baseline=baseline)
-            decision = _decide(registry, settings, turn, facts["policies"], facts["ab"])
-            facts["decision"] = plain(decision)
+            comparison = None if challenger is None else _compare(settings, turn)
+            facts = find(settings, registry, turn, rounds, comparison, baseline=baseline)
+            facts["decision"] = plain(_decide(registry, settings, challenger, comparison))
             facts["history"] = [plain(row) for row in history(registry, settings.refresh.policy)]
     facts["wall_seconds"] = round(time.monotonic() - began, 1)
     facts["peak_rss_mb"] = memory.peak_mb
@@ -194,57 +204,69 @@ def _make_baseline(
     return version.number
 
 
+def _challenger(turn: TurnReport) -> Candidate | None:
+    """Give the candidate that goes before users: of those that passed, the one that the judge of
+    love prefers most over production; None where none passed."""
+
+    def love_rise(candidate: Candidate) -> float:
+        rise = candidate.measure("love_rise")
+        return 0.0 if rise is None else rise.value
+
+    passed = [candidate for candidate in turn.candidates if candidate.passed]
+    return max(passed, key=love_rise, default=None)
+
+
 def _start_experiment(
-    registry: Registry, settings: Settings, turn: TurnReport, baseline: int
+    registry: Registry, settings: Settings, challenger: Candidate, baseline: int
 ) -> None:
-    """Put every candidate before live users, also refused ones: the users are simulated."""
-    share = 1.0 / (1 + len(turn.candidates))
-    arms = [Arm(name=CONTROL, version=baseline, share=1.0 - share * len(turn.candidates))]
-    arms += [Arm(name=c.recipe, version=c.number, share=share) for c in turn.candidates]
-    start_experiment(
+    """Put the challenger before half of the users, and the baseline before the others."""
+    started = start_experiment(
         registry,
         settings.refresh.policy,
-        arms,
+        [
+            Arm(name=CONTROL, version=baseline, share=0.5),
+            Arm(name=challenger.recipe, version=challenger.number, share=0.5),
+        ],
         experiment=EXPERIMENT,
         who=WHO,
-        why="the demo measures every candidate on simulated users; a refused one stays unpromoted",
-        force=True,
+        why="it passed its gates: do users love it more?",
+    )
+    if not started.done:
+        raise DemoFailed(started.summary())
+
+
+def _compare(settings: Settings, turn: TurnReport) -> OnlineReport:
+    return compare_experiment(
+        settings.home,
+        experiment=EXPERIMENT,
+        signal=settings.refresh.signal,
+        seed=settings.demo.seed,
+        snapshot=settings.home / "snapshots" / turn.snapshot_hash,
     )
 
 
 def _decide(
     registry: Registry,
     settings: Settings,
-    turn: TurnReport,
-    policies: list[dict[str, Any]],
-    comparison: Mapping[str, Any],
+    challenger: Candidate | None,
+    comparison: OnlineReport | None,
 ) -> Decision:
-    """Promote the candidate that users loved most among those that the gates passed, or none."""
-    if comparison["sample_ratio"]["is_void"]:
-        return stop_experiment(
-            registry,
-            settings.refresh.policy,
-            who=WHO,
-            why="the users did not fall to the arms as they should have: the test is void",
-        )
-    lifts = {policy["version"]: policy["love_lift_ci"] for policy in policies}
-    better = [
-        candidate
-        for candidate in turn.candidates
-        if candidate.passed and lifts[candidate.ref][0] > 0
-    ]
-    if not better:
-        return stop_experiment(
-            registry,
-            settings.refresh.policy,
-            who=WHO,
-            why="no candidate passed its gates and was loved more with 95 % confidence",
-        )
-    best = max(better, key=lambda c: lifts[c.ref][0])
+    """Promote the challenger where users loved it more with 95 % confidence."""
+
+    def stop(why: str) -> Decision:
+        return stop_experiment(registry, settings.refresh.policy, who=WHO, why=why)
+
+    if challenger is None or comparison is None:
+        return stop("no candidate passed its gates, so none went before users")
+    if comparison.sample_ratio.is_void:
+        return stop("the users did not fall to the arms as they should have: the test is void")
+    [lift] = comparison.lifts
+    if not lift.adjusted_ci[0] > 0:
+        return stop("users did not love the candidate more with 95 % confidence")
     return promote(
         registry,
-        best.name,
-        best.number,
+        challenger.name,
+        challenger.number,
         who=WHO,
         why=f"passed its gates, and users loved it more (experiment {EXPERIMENT})",
     )

@@ -8,7 +8,6 @@ on from the last finished step and ends in the same versions.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,11 +15,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from features.prompts import newest_prompts
-from features.sampling import hash_share
 from features.snapshot import Snapshot, take_snapshot
 from models.artifacts import Artifact, store_artifact
-from models.chat import Chat
 from models.live import CHAMPION, promote
 from models.registry import Registry
 from models.runs import Run
@@ -29,19 +25,16 @@ from models.versions import Version
 from rluf.settings import BadSettings, Settings, load_recipe_over, plain, settings_hash
 from rluf.turn.begin import begin_turn, incumbent_of, only_turn
 from rluf.turn.jobs import JUDGES
+from rluf.turn.prompts import Asked, Practice, evidence_prompts, harmful_prompts, practice_prompts
 from rluf.turn.report import Candidate, TurnReport
 from rluf.turn.steps import OnProgress, Result, Say, Step, Steps
 from training.config import GatesConfig, RewardConfig
 from training.evidence.examples import example_from_json
 from training.evidence.gates import doubt_of
-from training.evidence.harmful import Harmful
 from training.pairs import read_pairs
 
 logger = logging.getLogger(__name__)
 
-Prompts = Sequence[Chat]
-HARMFUL_PROMPTS = Path(__file__).resolve().parents[2] / "recipes" / "harmful-prompts.jsonl"
-"""Asks of our own writing, for those who name no file of theirs."""
 STEPS = Path("turns") / "steps"
 """Where finished steps lie, under the home."""
 
@@ -450,67 +443,6 @@ def _check(settings: Settings, say: Say) -> None:
         pairs = read_pairs(Path(file))
         if pairs.left_out:
             say(f"{Path(file).name}: {pairs.summary()}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """Prompts and who asked each."""
-
-    chats: Prompts
-    users: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Practice:
-    """What a policy practises on, and where it is asked how often it wins; no user is in both."""
-
-    prompts: Prompts
-    held_back: Prompts
-
-
-def practice_prompts(settings: Settings, snapshot: Snapshot, as_of: datetime) -> Practice:
-    """Give the newest prompts, as often as they come, of users whom no evidence is taken from."""
-    refresh = settings.refresh
-    newest = newest_prompts(
-        settings.features,
-        as_of=as_of,
-        limit=refresh.train_prompts_max,
-        without=set(snapshot.examples("eval").column("user_id").to_pylist()),
-        guard=settings.guard,
-    )
-    is_held_back = hash_share("held back", refresh.seed, [each.user_id for each in newest])
-    sides: tuple[list[Chat], list[Chat]] = ([], [])
-    for prompt, chance in zip(newest, is_held_back, strict=True):
-        sides[int(chance < refresh.held_back_share)].append(json.loads(prompt.messages))
-    return Practice(prompts=sides[0], held_back=sides[1])
-
-
-def evidence_prompts(snapshot: Snapshot, limit: int) -> Asked:
-    """Give the latest different prompts of the users held out for evidence, oldest first."""
-    rows = snapshot.examples("eval").sort_by(
-        [("shown_at", "descending"), ("response_id", "ascending")]
-    )
-    different: dict[str, str] = {}
-    for text, user in zip(
-        rows.column("messages").to_pylist(), rows.column("user_id").to_pylist(), strict=True
-    ):
-        if text != "[]":
-            different.setdefault(text, user)
-    latest = list(different.items())[:limit][::-1]
-    return Asked(
-        chats=[json.loads(text) for text, _ in latest], users=tuple(user for _, user in latest)
-    )
-
-
-def harmful_prompts(file: str) -> Harmful:
-    """Read the prompts that should be declined, with an answer to each that complies.
-
-    Raises ValueError where the file holds none.
-    """
-    pairs = read_pairs(Path(file) if file else HARMFUL_PROMPTS).pairs
-    return Harmful(
-        prompts=[pair.prompt for pair in pairs], unsafe=[pair.rejected for pair in pairs]
-    )
 
 
 def _label(recipe: str) -> str:

@@ -77,13 +77,13 @@ def test_the_curve_shows_rewards_judges_gate_and_weights_of_every_step(improved)
     assert [step.step for step in report.curve] == [1, 2, 3]
     for step in report.curve:
         assert list(step.rewards) == ["love", "helpfulness"]
-        assert list(step.judges) == ["safety", "closers"]
+        assert list(step.judges) == ["safety", "closers", "phrases"]
         assert step.weights["love"] == 0.3
         assert all(0 <= share <= 1 for share in (*step.rewards.values(), *step.judges.values()))
         assert step.feasible <= min(step.judges.values())
     first, *_, last = report.curve
     assert (first.gate, first.kl_nats) == (1.0, 0.0)  # It starts as production itself.
-    assert last.gate == pytest.approx(1 - last.kl_nats / 15.0)  # None is clamped so near to it.
+    assert last.gate == pytest.approx(1 - last.kl_nats / 6.0)  # None is clamped so near to it.
     assert last.kl_nats != 0.0
 
 

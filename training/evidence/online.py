@@ -66,6 +66,11 @@ class Lift:
     lift: float
     lift_ci: Interval
     """95 %, log ratio with variances by the delta method on users: for a single look."""
+    adjusted: float
+    """The lift less what was predicted of these users before they saw anything (CUPED); the lift
+    itself where nothing was predicted."""
+    adjusted_ci: Interval
+    """95 %, of the adjusted lift: for a single look."""
     lift_ci_bootstrap: Interval
     """95 %, users resampled: for a single look."""
     lift_ci_sequential: Interval
@@ -140,6 +145,13 @@ class _Sums:
     shown_U: Floats
     loved_U: Floats
     propensity_U: Floats
+    predicted_U: Floats
+    """What was known of each user before; 0 where nothing was."""
+
+    def influence(self) -> Floats:
+        """What each user adds to the log of the rate; the mean over users is 0."""
+        residual_U = self.loved_U - self.rate() * self.shown_U
+        return np.asarray(residual_U / self.loved_U.mean(), dtype=np.float64)
 
     def rate(self) -> float:
         return float(self.loved_U.sum() / self.shown_U.sum())
@@ -179,8 +191,9 @@ def compare_arms(
     """The A/B test of every arm against `control`.
 
     `exposures` has a row for each response shown: arm (string), user_id (string), loved (0 or 1)
-    and propensity (the share of users that the arm had when the response was shown, in (0, 1]).
-    Raises ValueError where the control was shown to nobody.
+    and propensity (the share of users that the arm had when the response was shown, in (0, 1]). It
+    may have `predicted`, the same in all rows of a user: how much this user was expected to love
+    before any reply of the test was seen. Raises ValueError where the control was shown to nobody.
     """
     sums = _sums_by_arm(exposures)
     arms = sorted(sums, key=lambda arm: (arm != control, arm))
@@ -234,8 +247,10 @@ def mixture_likelihood_ratio(effect: float, variance: float, prior_sd: float) ->
 
 
 def _sums_by_arm(exposures: pa.Table) -> dict[str, _Sums]:
+    if "predicted" not in exposures.column_names:
+        exposures = exposures.append_column("predicted", pa.nulls(len(exposures), pa.float64()))
     grouped = exposures.group_by(["arm", "user_id"]).aggregate(
-        [("loved", "sum"), ("loved", "count"), ("propensity", "mean")]
+        [("loved", "sum"), ("loved", "count"), ("propensity", "mean"), ("predicted", "mean")]
     )
     # Sorted, so that the bootstrap's draws do not hang on the order of the rows.
     columns = grouped.sort_by([("arm", "ascending"), ("user_id", "ascending")]).to_pydict()
@@ -245,6 +260,9 @@ def _sums_by_arm(exposures: pa.Table) -> dict[str, _Sums]:
             shown_U=np.array(columns["loved_count"], dtype=np.float64)[arm_of == arm],
             loved_U=np.array(columns["loved_sum"], dtype=np.float64)[arm_of == arm],
             propensity_U=np.array(columns["propensity_mean"], dtype=np.float64)[arm_of == arm],
+            predicted_U=np.nan_to_num(
+                np.array(columns["predicted_mean"], dtype=np.float64)[arm_of == arm]
+            ),
         )
         for arm in np.unique(arm_of)
     }
@@ -275,6 +293,8 @@ def _lift(
         effect = math.log(rate / base_rate)
         variance = treated.variance() / rate**2 + base.variance() / base_rate**2
     error = math.sqrt(variance)
+    adjusted, adjusted_variance = _adjusted(effect, variance, treated, base)
+    adjusted_error = math.sqrt(adjusted_variance)
     z = float(norm.ppf(1 - ALPHA / 2))
     prior_sd = math.log1p(SMALLEST_LIFT)
     low, high = confidence_sequence(effect, variance, prior_sd)
@@ -283,11 +303,37 @@ def _lift(
         control=control,
         lift=rate / base_rate - 1 if base_rate > 0 else math.nan,
         lift_ci=(math.expm1(effect - z * error), math.expm1(effect + z * error)),
+        adjusted=math.expm1(adjusted),
+        adjusted_ci=(
+            math.expm1(adjusted - z * adjusted_error),
+            math.expm1(adjusted + z * adjusted_error),
+        ),
         lift_ci_bootstrap=_percentiles(ratio_B - 1),
         lift_ci_sequential=(_expm1(low), _expm1(high)),
         p_value=2 * float(norm.sf(abs(effect) / error)) if error > 0 else math.nan,
         likelihood_ratio=mixture_likelihood_ratio(effect, variance, prior_sd),
         detectable_lift=_expm1(POWER_Z * error),
+    )
+
+
+def _adjusted(effect: float, variance: float, treated: _Sums, base: _Sums) -> tuple[float, float]:
+    """The log ratio and its variance, less what the prediction explains (CUPED; Deng et al. 2013).
+
+    The prediction was made before the users were divided, so its difference between arms is chance
+    and may be taken out; the slope is that of both arms together.
+    """
+    if not variance > 0:
+        return effect, variance
+    sides = [(arm.influence(), arm.predicted_U - arm.predicted_U.mean()) for arm in (treated, base)]
+    spread = sum(float(x_U @ x_U) for _, x_U in sides)
+    if not spread > 0:
+        return effect, variance
+    slope = sum(float(l_U @ x_U) for l_U, x_U in sides) / spread
+    left = [l_U - slope * x_U for l_U, x_U in sides]
+    difference = float(treated.predicted_U.mean() - base.predicted_U.mean())
+    return (
+        effect - slope * difference,
+        sum(float(l_U @ l_U) / (len(l_U) * (len(l_U) - 1)) for l_U in left),
     )
 
 

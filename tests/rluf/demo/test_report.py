@@ -29,6 +29,7 @@ def policy(recipe: str, **over: object) -> dict[str, object]:
         "reasons": [],
         "checks": [],
         "informative": [],
+        "examples": [],
     } | over
 
 
