@@ -198,16 +198,17 @@ def test_a_prompt_may_be_turns_or_one_users_text(tmp_path):
     assert first == second == Pair(prompt=turns, chosen="a", rejected="b")
 
 
+class CountsGentle:
+    def spell(self, chats):
+        counts = [[chat[-1]["content"].count("gentle")] for chat in chats]
+        cut = [row == [2] for row in counts]
+        return Spelled(ids=counts, prompts_cut=[False] * len(cut), replies_cut=cut)
+
+    def logits_of(self, ids):
+        return torch.tensor([float(row[0]) for row in ids])
+
+
 def test_accuracy_counts_ties_half_and_the_margin_is_a_mean():
-    class CountsGentle:
-        def spell(self, chats):
-            counts = [[chat[-1]["content"].count("gentle")] for chat in chats]
-            cut = [row == [2] for row in counts]
-            return Spelled(ids=counts, prompts_cut=[False] * len(cut), replies_cut=cut)
-
-        def logits_of(self, ids):
-            return torch.tensor([float(row[0]) for row in ids])
-
     pairs = [
         Pair(prompt=chat_of("how"), chosen="gentle gentle", rejected="boil it all"),
         Pair(prompt=chat_of("how"), chosen="gentle", rejected="gentle"),
@@ -223,10 +224,6 @@ def test_accuracy_counts_ties_half_and_the_margin_is_a_mean():
 
 def test_accuracy_is_held_against_the_better_rule_by_length():
     """Shorter is preferred in three of four pairs, so "the shorter wins" is the rule to beat."""
-
-    class CountsGentle:
-        def logits(self, chats):
-            return torch.tensor([float(chat[-1]["content"].count("gentle")) for chat in chats])
 
     pairs = [
         Pair(prompt=chat_of(f"how {n}"), chosen="gentle", rejected="long and cold")

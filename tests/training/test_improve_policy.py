@@ -166,7 +166,7 @@ def test_a_factor_of_cut_replies_is_a_share(tmp_path):
         with pytest.raises(ValueError, match="cut_factor is a share, 0 to 1"):
             improve_policy(
                 tmp_path, [], {}, replace(CONFIG, cut_factor=factor), tmp_path,
-                on_progress=lambda *_: None,
+                held_back=[], on_progress=lambda *_: None,
             )  # fmt: skip
 
 
