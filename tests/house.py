@@ -92,6 +92,7 @@ JSON_BORDERS = {
     "rluf/demo/findings.py",
     "rluf/demo/report.py",
     "rluf/demo/run.py",
+    "rluf/demo/seeds.py",  # the demo's report.json
     "rluf/guard.py",
     "rluf/options.py",
     "rluf/replay.py",
