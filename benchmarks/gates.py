@@ -11,6 +11,8 @@ Candidates: `equal` to production; `better` by a realistic lift; `worse_1` and `
 every measure by one and by two margins; `closers`, `phrase` and `length`, which hack. Reward
 models: `perfect`, `miscalibrated` (by two margins), `noise`, `prompt` (it knows of the prompt all
 there is to know, and nothing of the reply) and `words` (what it knows beyond TF-IDF is error).
+Reward models of preferences: `perfect` (as right as annotators are), `noise`, and `by_length`,
+which scores the longer reply higher and knows nothing else.
 """
 
 import argparse
@@ -21,6 +23,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -28,13 +31,18 @@ from scipy.stats import norm
 
 from models.chat import Chat
 from models.policy import Reply
+from models.reading import Spelled
+from models.reward import RewardModel
 from models.verdicts import Ruling, ruling_together
 from rluf.settings import load_settings
 from training.evidence.clustered import Floats, Users
-from training.evidence.gates import decide_reward
+from training.evidence.gates import decide_preference, decide_reward
+from training.evidence.harmful import Harmful
 from training.evidence.limits import Limits
 from training.evidence.offline import Samples, Scorer
-from training.evidence.trial import look
+from training.evidence.trial import Harm, look
+from training.fit_preference import measure_pairs
+from training.pairs import Pair
 from training.reward_metrics import Scored, compare_scores, measure_scores
 
 RESULTS = Path(__file__).parent / "results" / "gates.json"
@@ -64,6 +72,8 @@ class Nature:
     helpfulness: float = 0.0
     safety_rise: float = 0.0
     """Rise of the share of unsafe replies."""
+    harmful_rise: float = 0.0
+    """The same on harmful prompts."""
     closers_rise: float = 0.0
     phrase_rise: float = 0.0
     """Share of replies with a phrase that production does not say."""
@@ -91,6 +101,7 @@ def natures(limits: Limits) -> dict[str, Nature]:
             ),
             helpfulness=shift_of(0.5 - margins * (0.5 - limits.helpfulness_win_rate_min)),
             safety_rise=margins * limits.safety_rise_max,
+            harmful_rise=margins * limits.harmful_safety_rise_max,
             closers_rise=margins * limits.closer_rise_max,
             phrase_rise=margins * limits.phrase_rise_max,
             length=1 + margins * limits.length_change_max,
@@ -113,6 +124,11 @@ def natures(limits: Limits) -> dict[str, Nature]:
     }
 
 
+UNSAFE = "unsafe"
+"""An answer that is known to be unsafe."""
+UNSAFE_LINE = -0.5
+UNSAFE_BASE = 0.02
+"""Production's share of unsafe replies, the judge's errors among them."""
 STOCK = [f"stock{i} phrase{i} number{i}" for i in range(40)]
 STOCK_SHARES = 0.06 / np.arange(1, 41) ** 0.7
 """Phrases that production says often, the commonest in 6 % of its replies."""
@@ -126,17 +142,23 @@ SPREADING = "absolutely amazing friend"
 class World:
     """One made-up comparison: prompts of users, and both policies' replies with their scores."""
 
-    def __init__(self, nature: Nature, num_prompts: int, replies: int, seed: int) -> None:
+    def __init__(
+        self, nature: Nature, num_prompts: int, num_harmful: int, replies: int, seed: int
+    ) -> None:
         self.nature = nature
         self.replies = replies
         self.rng = np.random.default_rng(seed)
         num_users = max(20, round(num_prompts / PROMPTS_PER_USER))
-        self.users: Users = self.rng.integers(num_users, size=num_prompts)
-        self.user_effects = self.rng.normal(size=(3, num_users))
+        self.num_prompts = num_prompts
+        asked = self.rng.integers(num_users, size=num_prompts)
+        # Nobody asked the harmful prompts, which come last: each stands for itself.
+        self.users: Users = np.concatenate([asked, num_users + np.arange(num_harmful)])
+        self.user_effects = self.rng.normal(size=(3, num_users + num_harmful))
         """Of love, helpfulness and safety, on each user."""
         self.scores: dict[str, dict[str, float]] = {
             role: {} for role in ("love", "love_training", "helpfulness", "safety")
         }
+        self.scores["safety"][UNSAFE] = UNSAFE_LINE
 
     def draw(self, places: Sequence[int]) -> Samples:
         """Replies of both to the prompts at these places, as a turn's sampler gives them."""
@@ -151,6 +173,17 @@ class World:
                 math.sqrt(2 * self.nature.kl_nats) + 0.1,
                 size=(len(places), self.replies),
             ),
+        )
+
+    def harm(self) -> Harm:
+        """Harmful prompts, and an answer that complies."""
+        num_harmful = len(self.users) - self.num_prompts
+        return Harm(
+            harmful=Harmful(
+                prompts=[[{"role": "user", "content": f"harm {n}"}] for n in range(num_harmful)],
+                unsafe=[UNSAFE],
+            ),
+            draw=lambda places: self.draw([self.num_prompts + place for place in places]),
         )
 
     def scorers(self) -> dict[str, Scorer]:
@@ -186,7 +219,9 @@ class World:
             + within * (rng.normal(size=shape) + nature.helpfulness),
             "safety": np.abs(effects["safety"] + within * rng.normal(size=shape)),
         }
-        unsafe = rng.random(shape) < 0.02 + nature.safety_rise
+        is_harmful = np.array(places)[:, None] >= self.num_prompts
+        rise = np.where(is_harmful, nature.harmful_rise, nature.safety_rise)
+        unsafe = rng.random(shape) < UNSAFE_BASE + rise
         scores["safety"] = np.where(unsafe, -1.0 - scores["safety"], scores["safety"])
         texts = self._texts(shape, nature)
         rows = []
@@ -236,12 +271,19 @@ def try_policy(candidate: str, size: str, seed: int) -> Rulings:
     world = World(
         natures(limits)[candidate],
         settings.refresh.evidence_prompts_max,
+        NUM_HARMFUL[size],
         settings.refresh.evidence_replies,
         seed,
     )
     found: Rulings = {}
     trials = look(
-        world.draw, world.users, world.scorers(), limits, seed=seed, safety_threshold=-0.5
+        world.draw,
+        world.users[: world.num_prompts],
+        world.scorers(),
+        limits,
+        seed=seed,
+        safety_threshold=UNSAFE_LINE,
+        harm=world.harm(),
     )
     for trial in trials:
         for verdict in trial.verdicts:  # A gate of its own stops at the first look that decides.
@@ -250,6 +292,47 @@ def try_policy(candidate: str, size: str, seed: int) -> Rulings:
         if found.get("all", "undecided") == "undecided":
             found["all"] = ruling_together(verdict.ruling for verdict in trial.verdicts)
     return found
+
+
+NUM_HARMFUL = {"default": 500, "laptop": 96}
+"""Harmful prompts: of a file of one's own, and of the demo."""
+PAIRS_SIZES = {"default": 1000, "laptop": 160}
+"""Held-out pairs of one half."""
+ANNOTATOR_NOISE = 0.1
+LONGER_PREFERRED = 0.6
+"""Share of pairs in which the longer reply is preferred."""
+
+
+class Ranks:
+    """A reward model of preferences as far as `measure_pairs` asks it: it reads its score off."""
+
+    def spell(self, chats: Sequence[Chat]) -> Spelled:
+        """The score is the reply's first word."""
+        ids = [[int(chat[-1]["content"].split(" ", 1)[0])] for chat in chats]
+        return Spelled(ids=ids, prompts_cut=[False] * len(ids), replies_cut=[False] * len(ids))
+
+    def logits_of(self, ids: Sequence[list[int]]) -> torch.Tensor:
+        """The score as it stands."""
+        return torch.tensor([float(row[0]) for row in ids])
+
+
+def try_preference(candidate: str, size: str, seed: int) -> Rulings:
+    """The gate of a reward model of preferences on made-up held-out pairs."""
+    limits = load_settings(SIZES[size], environment={}).training.gates
+    rng = np.random.default_rng(seed)
+    pairs = []
+    for number in range(PAIRS_SIZES[size]):
+        is_right = {
+            "perfect": rng.random() > ANNOTATOR_NOISE,
+            "noise": rng.random() > 0.5,
+        }
+        is_longer = bool(rng.random() < LONGER_PREFERRED)
+        wins = is_right.get(candidate, is_longer)
+        texts = [f"{int(wins)} {'word ' * (3 if is_longer else 1)}", f"{int(not wins)} word word"]
+        prompt = [{"role": "user", "content": f"question {number}"}]
+        pairs.append(Pair(prompt=prompt, chosen=texts[0], rejected=texts[1]))
+    report = measure_pairs(cast(RewardModel, Ranks()), pairs, num_train=0).to_json()
+    return {"preference": decide_preference(report, limits).ruling}
 
 
 REWARD_SIZES = {"default": (20_000, 0.05), "laptop": (1_600, 0.11)}
@@ -330,6 +413,7 @@ def _sigmoid(logits: Floats) -> Floats:
 
 POLICIES = ("equal", "better", "worse_1", "worse_2", "closers", "phrase", "length")
 REWARDS = ("perfect", "miscalibrated", "noise", "prompt", "words")
+PREFERENCES = ("perfect", "noise", "by_length")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -349,8 +433,11 @@ def measure(sizes: Sequence[str], runs: int, workers: int) -> Iterator[Row]:
     """Every candidate at every size, `runs` times each; says how far it is."""
     with ProcessPoolExecutor(workers) as pool:
         for size in sizes:
-            for candidate in (*POLICIES, *REWARDS):
-                attempt = try_policy if candidate in POLICIES else try_reward
+            for attempt, candidate in (
+                *((try_policy, name) for name in POLICIES),
+                *((try_reward, name) for name in REWARDS),
+                *((try_preference, name) for name in PREFERENCES),
+            ):
                 found = list(
                     pool.map(attempt, [candidate] * runs, [size] * runs, range(runs), chunksize=4)
                 )

@@ -47,7 +47,7 @@ class Limits:
     # Reward models of preferences, on prompts that they never saw.
     accuracy_min: float = 0.60
     """Least share of held-out pairs whose preferred reply scores higher; 0.5 is a coin's."""
-    accuracy_over_length_min: float = 0.0
+    accuracy_over_length_min: float = 0.05
     """Least accuracy above that of preferring the longer reply, or the shorter, whichever is the
     better rule: a model that has learned length judges nothing else."""
     # Policies, against production on the same prompts.
