@@ -1,8 +1,8 @@
 """Draw the examples that a model of one signal learns from.
 
-An example is one response shown to one user. Its label is 1 if the signal was added within the
-signal's window after exposure and still stands. Left out: what may not be learned from, what is too
-young to say, what the guard quarantined, mis-taps and, if asked, users who never used a button.
+An example is one response shown to one user; what came of it, features/outcomes.py says. Left out:
+what may not be learned from, what is too young to say, what the guard quarantined, mis-taps and, if
+asked, users who never used a button.
 """
 
 from __future__ import annotations
@@ -18,9 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.config import FeaturesConfig
-from features.history import first_report_sql
-from features.labels import interval_sql, is_on_sql, was_mistap_sql
-from features.quarantine import distrusted_sql
+from features.outcomes import first_report_sql
 from features.sampling import (
     Bools,
     Floats,
@@ -32,7 +30,6 @@ from features.sampling import (
     user_offsets,
 )
 from features.tables import TIME
-from features.views import time_sql
 from streams.events import Message
 from streams.signals import Signal
 
@@ -84,53 +81,30 @@ class Draw:
 
 
 def expose(
-    connection: duckdb.DuckDBPyConnection, config: FeaturesConfig, signal: Signal, as_of: datetime
+    connection: duckdb.DuckDBPyConnection, config: FeaturesConfig, signal: Signal
 ) -> pa.Table:
     """Each exposure once with what came of it, without its texts, sorted as EXAMPLES."""
-    mature_at = time_sql(as_of - timedelta(seconds=config.maturity_s))
-    in_time = f"occurred_at <= shown_at + {interval_sql(signal.window)}"
     is_rater = {
         "shown": "true",
         "raters": "user_id IN (SELECT user_id FROM counted)",
     }[config.exposure]
     length = "length(response)"
     bucket = " + ".join(f"({length} >= {edge})::INTEGER" for edge in LENGTH_EDGES)
-    connection.execute(
-        f"""
-        CREATE TEMP TABLE drawn_from AS
-        SELECT
-            response_id, user_id, conversation_id, turn, policy, arm,
-            concat_ws('/', surface, language, {bucket}) AS stratum,
-            may_learn, occurred_at AS shown_at, source, id
-        FROM (SELECT *, bool_and(learnable) OVER (PARTITION BY response_id) AS may_learn FROM shown)
-        QUALIFY row_number() OVER (
-            PARTITION BY response_id, user_id ORDER BY {first_report_sql()}) = 1"""
-    )
     return connection.sql(
         f"""
-        WITH answers AS (
+        WITH drawn_from AS (
             SELECT
-                response_id, user_id,
-                max(occurred_at) FILTER (action = 'add' AND {in_time} AND NOT quarantined)
-                    AS added_at,
-                max(occurred_at) FILTER (action = 'remove' AND NOT quarantined) AS removed_at,
-                bool_or(action = 'add' AND NOT {in_time} AND NOT quarantined) AS came_late,
-                bool_or(quarantined) AS was_distrusted
-            FROM reactions JOIN drawn_from USING (response_id, user_id)
-            WHERE signal = '{signal.name}'
-            GROUP BY response_id, user_id)
+                response_id, user_id, conversation_id, turn,
+                concat_ws('/', surface, language, {bucket}) AS stratum, source, id
+            FROM shown
+            QUALIFY row_number() OVER (
+                PARTITION BY response_id, user_id ORDER BY {first_report_sql()}) = 1)
         SELECT
-            drawn_from.*,
-            {is_on_sql()} AS is_on,
-            {was_mistap_sql(interval_sql(signal.mistap))} AS was_mistap,
-            added_at IS NOT NULL AND NOT {is_on_sql()} AS was_taken_back,
-            added_at IS NULL AND coalesce(came_late, false) AS was_too_late,
-            shown_at > {mature_at} AS is_young,
-            -- A love that does not count is no sign of the contrary: it is no example.
-            coalesce(was_distrusted, false) OR {distrusted_sql("drawn_from", "shown_at")}
-                AS is_quarantined,
+            outcomes.*, conversation_id, turn, stratum, source, id,
+            age_s < {config.maturity_s!r} AS is_young,
             {is_rater} AS is_rater
-        FROM drawn_from LEFT JOIN answers USING (response_id, user_id)
+        FROM outcomes JOIN drawn_from USING (response_id, user_id)
+        WHERE signal = '{signal.name}'
         ORDER BY shown_at, response_id, user_id"""
     ).to_arrow_table()
 
@@ -140,10 +114,10 @@ def draw(exposures: pa.Table, config: FeaturesConfig, signal: str) -> Draw:
     stays = np.ones(exposures.num_rows, dtype=np.bool_)
     left_out: dict[str, int] = {}
     for reason, is_out in (
-        ("not_learnable", ~_bools(exposures, "may_learn")),
+        ("not_learnable", ~_bools(exposures, "learnable")),
         ("young", _bools(exposures, "is_young")),
-        ("quarantined", _bools(exposures, "is_quarantined")),
-        ("mistap", _bools(exposures, "was_mistap")),
+        ("quarantined", _bools(exposures, "quarantined")),
+        ("mistap", _bools(exposures, "mistap")),
         ("never_rated", ~_bools(exposures, "is_rater")),
     ):
         left_out[reason] = int((stays & is_out).sum())
@@ -154,7 +128,7 @@ def draw(exposures: pa.Table, config: FeaturesConfig, signal: str) -> Draw:
         raise ValueError(f"no examples of {signal!r}: {seen}")
     encoded = rows["user_id"].combine_chunks().dictionary_encode()
     users, user_of = encoded.dictionary.to_pylist(), encoded.indices.to_numpy().astype(np.int64)
-    is_positive = _bools(rows, "is_on")
+    is_positive = _bools(rows, "stands")
     splits = split(
         users,
         user_of,
@@ -192,8 +166,8 @@ def draw(exposures: pa.Table, config: FeaturesConfig, signal: str) -> Draw:
         strata=strata,
         num_shown=exposures.num_rows,
         left_out=left_out,
-        num_taken_back=int((kept & _bools(rows, "was_taken_back")).sum()),
-        num_too_late=int((kept & _bools(rows, "was_too_late")).sum()),
+        num_taken_back=int((kept & _bools(rows, "taken_back")).sum()),
+        num_too_late=int((kept & _bools(rows, "too_late")).sum()),
         base_rate=float(is_positive[in_train].mean()),
     )
 

@@ -8,13 +8,13 @@ lookup could have known it.
 
 A reaction counts for the user and the policy of the exposure that it answers; dangling ones and
 those to another user's exposure do not count. It never counts before its exposure, even where a
-client's clock says so: otherwise a response's own label would leak into its history.
+client's clock says so: otherwise a response's own label would leak into its history. What counts
+is said in features/outcomes.py: here it is told as it came about.
 """
 
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
-from features.labels import folded_sql, is_on_sql
 from features.tables import SQL_TYPES, TIME
 from streams.signals import SIGNALS
 
@@ -27,28 +27,6 @@ RATES: Sequence[str] = tuple(f"{name}_rate_smoothed" for name in SIGNALS)
 CLOCKS: Sequence[str] = ("last_shown_at", "event_timestamp", "created_timestamp")
 """Times of a tally: of the latest exposure, of the latest change, when that was known."""
 TIME_TYPE = SQL_TYPES[TIME]
-
-
-def exposures_sql(shown: str) -> str:
-    """SELECT response_id, user_id, policy, shown_at, known_at: each exposure once.
-
-    `shown` holds each event once. An exposure that several events report stands as it was first.
-    What may not be learned from, in any report of it, is left out: it was no answer to a person, or
-    not one that may be counted.
-    """
-    return f"""
-        SELECT
-            response_id, user_id,
-            arg_min(policy, {first_report_sql()}) AS policy,
-            min(occurred_at) AS shown_at, min(known_at) AS known_at
-        FROM {shown}
-        GROUP BY response_id, user_id
-        HAVING bool_and(learnable)"""
-
-
-def first_report_sql() -> str:
-    """A number that is least for the first of the events that report one exposure."""
-    return f"(epoch_us(occurred_at)::HUGEINT * {2**64}::HUGEINT + hash(source, id))"
 
 
 def history_sql(key: EntityKey, *, strength: float, rate: float) -> str:
@@ -81,28 +59,18 @@ def tallies_sql() -> str:
     these rows are those of a user or a policy.
     """
     counts = ", ".join(
-        f"count(*) FILTER (signal = '{name}' AND is_on) AS num_{name}" for name in SIGNALS
+        f"count(*) FILTER (signal = '{name}' AND stands) AS num_{name}" for name in SIGNALS
     )
-    totals = ", ".join(f"coalesce({name}, 0)::BIGINT AS {name}" for name in COUNTS)
     return f"""
-        WITH seen AS (
-            SELECT
-                user_id, policy, count(*) AS num_shown,
-                max(shown_at) AS last_shown_at, max(known_at) AS known_at
-            FROM exposures GROUP BY user_id, policy),
-        answers AS (
-            SELECT
-                user_id, policy, {counts},
-                max(greatest(added_at, removed_at)) AS answered_at,
-                max(folded.known_at) AS known_at
-            FROM (SELECT *, {is_on_sql()} AS is_on FROM ({folded_sql("counted")})) AS folded
-            JOIN exposures USING (response_id, user_id)
-            GROUP BY user_id, policy)
         SELECT
-            user_id, policy, {totals}, last_shown_at,
-            greatest(last_shown_at, answered_at) AS event_timestamp,
-            greatest(seen.known_at, answers.known_at) AS created_timestamp
-        FROM seen LEFT JOIN answers USING (user_id, policy)"""
+            user_id, policy,
+            count(*) FILTER (signal = '{next(iter(SIGNALS))}') AS num_shown, {counts},
+            max(shown_at) AS last_shown_at,
+            greatest(max(shown_at), max(added_at), max(removed_at)) AS event_timestamp,
+            greatest(max(known_at), max(answer_known_at)) AS created_timestamp
+        FROM folded_outcomes
+        WHERE learnable AND NOT quarantined
+        GROUP BY user_id, policy"""
 
 
 def current_sql(key: EntityKey, *, strength: float, rate: float, tallies: str | None = None) -> str:
@@ -162,7 +130,7 @@ def _deltas_sql(key: EntityKey) -> str:
     signals = ", ".join(f"sum(delta) FILTER (signal = '{name}') AS num_{name}" for name in SIGNALS)
     totals = ", ".join(f"coalesce(sum({name}), 0)::BIGINT AS {name}" for name in COUNTS)
     return f"""
-        WITH changes AS ({_changes_sql("counted")}),
+        WITH changes AS ({_changes_sql("answers")}),
         steps AS (
             SELECT
                 *,

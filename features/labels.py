@@ -1,7 +1,8 @@
 """What we hold true of (response, user, signal): the fold of streams/reactions.py as SQL.
 
 The fold keeps the latest add and the latest remove, so that any order and any repetition of the
-reactions gives the same labels. It is stated here once; views, history and snapshots use it.
+reactions gives the same labels. It is stated here once. A label says what a user says now, also of
+what was never shown, and whenever they said it; what counts of it is in features/outcomes.py.
 """
 
 from datetime import timedelta
@@ -9,16 +10,15 @@ from datetime import timedelta
 from streams.signals import SIGNALS
 
 
-def folded_sql(reactions: str) -> str:
-    """SELECT response_id, user_id, signal, added_at, removed_at, known_at from a relation."""
-    return f"""
-        SELECT
-            response_id, user_id, signal,
-            max(occurred_at) FILTER (action = 'add') AS added_at,
-            max(occurred_at) FILTER (action = 'remove') AS removed_at,
-            max(known_at) AS known_at
-        FROM {reactions}
-        GROUP BY response_id, user_id, signal"""
+def latest_sql(*, adds: str = "true", removes: str = "true") -> str:
+    """The columns added_at and removed_at of a GROUP BY: the latest of each that is taken in.
+
+    `adds` and `removes` say which reactions are.
+    """
+    return (
+        f"max(occurred_at) FILTER (action = 'add' AND {adds}) AS added_at,"
+        f" max(occurred_at) FILTER (action = 'remove' AND {removes}) AS removed_at"
+    )
 
 
 def is_on_sql(added_at: str = "added_at", removed_at: str = "removed_at") -> str:
@@ -62,8 +62,7 @@ def labels_sql(reactions: str, shown: str) -> str:
         FROM (
             SELECT
                 response_id, user_id, signal,
-                max(occurred_at) FILTER (action = 'add' AND NOT quarantined) AS added_at,
-                max(occurred_at) FILTER (action = 'remove' AND NOT quarantined) AS removed_at,
+                {latest_sql(adds="NOT quarantined", removes="NOT quarantined")},
                 bool_or(quarantined) AS quarantined,
                 max(known_at) AS known_at
             FROM {reactions}

@@ -19,7 +19,10 @@ LETTER_KEY = ("topic", "partition", "offset", "known_at")
 from 0 again."""
 DECIDING: Mapping[FactKind, Sequence[str]] = MappingProxyType(
     {
-        "shown": ("known_at", "occurred_at", "response_id", "policy", "learnable"),
+        "shown": (
+            *("known_at", "occurred_at", "response_id", "policy", "learnable"),
+            *("experiment", "arm", "propensity"),
+        ),
         "reactions": ("known_at", "occurred_at", "response_id", "signal", "action", "network"),
         "erasures": ("known_at", "occurred_at"),
         "verdicts": ("known_at", "occurred_at", "response_id", "action", "rule", "rule_version"),

@@ -93,7 +93,7 @@ def take_snapshot(
     with connect_store(store, root=config.root, as_of=as_of) as connection:
         pending = () if guard is None else look(connection, config, guard, now=as_of)
         apply_verdicts(connection, pending)
-        exposures = expose(connection, config, SIGNALS[signal], as_of)
+        exposures = expose(connection, config, SIGNALS[signal])
         drawn = draw(exposures, config, signal)
         examples = fill_in(connection, config, SIGNALS[signal], as_of, drawn)
     settings = _settings(config, SIGNALS[signal])

@@ -36,8 +36,9 @@ _CREATE = (
     "CREATE TABLE progress (one INTEGER PRIMARY KEY, mark TEXT NOT NULL,"
     " prior_strength REAL NOT NULL, prior_rate REAL NOT NULL)",
 )
-FOLD = 2
-"""Of what tallies are made: 2 takes each event once. It goes up when the fold changes."""
+FOLD = 3
+"""Of what tallies are made: 2 takes each event once, 3 is of features/outcomes.py. It goes up when
+the fold changes."""
 _LAYOUT = crc32(f"{FOLD};{';'.join(_CREATE)}".encode()) & 0x7FFF_FFFF
 """Kept in the file: one of another layout, as after a change of the signals, is made anew."""
 _INSERT = f"INSERT INTO tallies VALUES ({', '.join('?' * (1 + len(COLUMNS)))})"

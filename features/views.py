@@ -4,6 +4,7 @@
     erasures, verdicts  the same for requests to be forgotten and for what the guard decided
     quarantine          verdicts that stand (features/quarantine.py)
     labels              the fold of the reactions that are not quarantined (features/labels.py)
+    outcomes, arrivals  what came of each exposure, and how soon (features/outcomes.py)
     dead_letters        records that are no events of ours
 
 An event that came several times is shown as it was first known (features/once.py). What a user did
@@ -21,11 +22,18 @@ import pyarrow as pa
 
 from features.aliases import forgotten_sql, make_resolved
 from features.config import FeaturesConfig
-from features.history import exposures_sql
 from features.labels import labels_sql
 from features.offline import OFFLINE_STORES
 from features.offline.base import OfflineStore
 from features.once import folded_once_sql, once_sql
+from features.outcomes import (
+    answers_sql,
+    arrivals_sql,
+    exposed_sql,
+    exposures_sql,
+    folded_outcomes_sql,
+    outcomes_sql,
+)
 from features.quarantine import counted_sql, judged_sql, standing_sql, trusted_sql
 from features.tables import SCHEMAS, FactKind
 
@@ -34,7 +42,10 @@ _RAW: dict[FactKind, str] = {
     "reactions": "raw_reactions",
     "verdicts": "raw_verdicts",
 }
-VIEWS = ("shown", "reactions", "labels", "dead_letters", "erasures", "verdicts", "quarantine")
+VIEWS = (
+    *("shown", "reactions", "labels", "outcomes", "arrivals"),
+    *("dead_letters", "erasures", "verdicts", "quarantine"),
+)
 
 
 def connect(
@@ -81,10 +92,10 @@ def connect_store(
     """The same as `connect` over a given store; `memory_mb` is what DuckDB may use before it turns
     to temporary files (None: 80 % of the machine's).
 
-    Beside the views there are exposures and counted, which folds are made from, and raw_shown and
-    raw_reactions, which hold every copy of every fact. With `only_touched` there are no others, and
-    they hold what is known of the users in the table `touched`, which is empty at first: a view
-    that is made looks into every file.
+    Beside the views there are those of features/outcomes.py and what they are made from, and
+    raw_shown and raw_reactions, which hold every copy of every fact. With `only_touched` there are
+    these only, without `outcomes` and `arrivals`, and they hold what is known of the users in the
+    table `touched`, which is empty at first: a view that is made looks into every file.
     """
     if as_of is not None and as_of.tzinfo is None:
         raise ValueError(f"as_of is {as_of.isoformat()}, must have a timezone")
@@ -125,7 +136,11 @@ def connect_store(
     connection.execute(f"CREATE VIEW counted AS {counted_sql(judged)}")
     folded = folded_once_sql("shown", _RAW["shown"], is_small=only_touched)
     connection.execute(f"CREATE VIEW folded_shown AS {folded}")
-    connection.execute(f"CREATE VIEW exposures AS {exposures_sql('folded_shown')}")
+    connection.execute(f"CREATE VIEW exposed AS {exposed_sql('folded_shown')}")
+    connection.execute(f"CREATE VIEW exposures AS {exposures_sql()}")
+    connection.execute(f"CREATE VIEW answers AS {answers_sql()}")
+    now = time_sql(datetime.now(UTC) if as_of is None else as_of)
+    connection.execute(f"CREATE VIEW folded_outcomes AS {folded_outcomes_sql(now)}")
     if only_touched:
         return connection
     for kind in ("shown", "erasures", "dead_letters"):
@@ -134,6 +149,8 @@ def connect_store(
     once = once_sql("reactions", _RAW["reactions"])
     connection.execute(f"CREATE VIEW reactions AS {judged(once)}")
     connection.execute(f"CREATE VIEW labels AS {labels_sql('reactions', 'folded_shown')}")
+    connection.execute(f"CREATE VIEW arrivals AS {arrivals_sql()}")
+    connection.execute(f"CREATE VIEW outcomes AS {outcomes_sql()}")
     return connection
 
 

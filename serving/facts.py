@@ -14,6 +14,7 @@ from serving.pseudonyms import ANONYMOUS
 
 SIGNAL = "love"
 ACTIVITY_MINUTES = 60
+COUNTED = "learnable AND NOT quarantined"
 NAMING_WINDOW = timedelta(hours=24)
 
 
@@ -23,6 +24,7 @@ class PolicyLove:
 
     policy: str
     num_shown: int
+    """Replies that count (features/outcomes.py): a mis-tap is no answer."""
     num_loved: int
     num_users: int
     rate: Rate | None
@@ -52,6 +54,7 @@ class Funnel:
     """From replies shown to hearts, and what fell out on the way."""
 
     num_shown: int
+    """Replies that may teach: learnable and not quarantined."""
     num_users: int
     num_reacted: int
     """Replies on which their user's reaction of any kind stands."""
@@ -65,6 +68,8 @@ class Funnel:
     num_elsewhere: int
     """Labels by somebody else than the user who was shown the response."""
     num_not_learnable: int
+    num_quarantined: int
+    """Replies that a ruling of the guard leaves out, answered or not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,12 +108,9 @@ class StoreFacts:
 
 def read_facts(connection: duckdb.DuckDBPyConnection, now: datetime) -> StoreFacts:
     """Ask a connection of features.views.connect."""
-    connection.execute("CREATE TEMP TABLE seen AS SELECT * FROM exposures")
+    connection.execute("CREATE TEMP TABLE seen AS SELECT * FROM exposed")
     connection.execute("CREATE TEMP TABLE held AS SELECT * FROM labels")
-    connection.execute(
-        "CREATE TEMP TABLE owned AS SELECT held.* FROM held SEMI JOIN seen"
-        " USING (response_id, user_id)"
-    )
+    connection.execute(f"CREATE TEMP TABLE came AS SELECT * FROM folded_outcomes WHERE {COUNTED}")
     last_shown_at, last_reaction_at = connection.sql(
         "SELECT (SELECT max(known_at) FROM raw_shown), (SELECT max(known_at) FROM raw_reactions)"
     ).fetchall()[0]
@@ -118,9 +120,9 @@ def read_facts(connection: duckdb.DuckDBPyConnection, now: datetime) -> StoreFac
         signals=[
             SignalCount(signal=s, num_on=on, num_taken_back=off, num_mistaps=mistaps)
             for s, on, off, mistaps in connection.sql(
-                "SELECT signal, count(*) FILTER (value),"
-                " count(*) FILTER (NOT value AND NOT mistap), count(*) FILTER (mistap)"
-                " FROM owned GROUP BY signal ORDER BY 2 DESC, signal"
+                "SELECT signal, count(*) FILTER (stands),"
+                " count(*) FILTER (taken_back AND NOT mistap), count(*) FILTER (mistap)"
+                " FROM came WHERE added_at IS NOT NULL GROUP BY signal ORDER BY 2 DESC, signal"
             ).fetchall()
         ],
         dead_letters=[
@@ -140,11 +142,10 @@ def read_facts(connection: duckdb.DuckDBPyConnection, now: datetime) -> StoreFac
 def _love(connection: duckdb.DuckDBPyConnection) -> list[PolicyLove]:
     rows = connection.sql(
         f"""
-        WITH loved AS (SELECT response_id, user_id FROM owned WHERE signal = '{SIGNAL}' AND value),
-        users AS (
-            SELECT policy, seen.user_id, count(*) AS n, count(loved.response_id) AS y
-            FROM seen LEFT JOIN loved USING (response_id, user_id)
-            GROUP BY policy, seen.user_id)
+        WITH users AS (
+            SELECT policy, user_id, count(*) AS n, count(*) FILTER (stands) AS y
+            FROM came WHERE signal = '{SIGNAL}' AND counts
+            GROUP BY policy, user_id)
         SELECT
             policy, count(*), sum(n)::BIGINT, sum(y)::BIGINT,
             sum(y * y)::BIGINT, sum(y * n)::BIGINT, sum(n * n)::BIGINT
@@ -163,14 +164,21 @@ def _love(connection: duckdb.DuckDBPyConnection) -> list[PolicyLove]:
 
 
 def _funnel(connection: duckdb.DuckDBPyConnection) -> Funnel:
-    num_shown, num_users = _one(connection, "SELECT count(*), count(DISTINCT user_id) FROM seen")
+    num_shown, num_users, num_quarantined = _one(
+        connection,
+        f"""
+        SELECT
+            count(*) FILTER ({COUNTED}), count(DISTINCT user_id) FILTER ({COUNTED}),
+            count(*) FILTER (learnable AND quarantined)
+        FROM seen""",
+    )
     num_reacted, num_loved = _one(
         connection,
         f"""
         SELECT
             count(DISTINCT (response_id, user_id)),
             count(DISTINCT (response_id, user_id)) FILTER (signal = '{SIGNAL}')
-        FROM owned WHERE value""",
+        FROM came WHERE stands""",
     )
     num_dangling, num_elsewhere = _one(
         connection,
@@ -195,6 +203,7 @@ def _funnel(connection: duckdb.DuckDBPyConnection) -> Funnel:
         num_dangling=num_dangling,
         num_elsewhere=num_elsewhere,
         num_not_learnable=num_not_learnable,
+        num_quarantined=num_quarantined,
     )
 
 

@@ -110,24 +110,27 @@ def compare_experiment(
 ) -> OnlineReport:
     """Compare the arms of one experiment by the love that their responses got.
 
-    With the `snapshot` of before the experiment, what each user's first message lets expect is
-    taken out of the lift (CUPED).
+    Of outcomes that count (features/outcomes.py), young ones too: the arms run side by side, so of
+    each the same share has arrived. With the `snapshot` of before the experiment, what each user's
+    first message lets expect is taken out of the lift (CUPED).
     """
-    exposures = query(
-        home,
-        f"""
-        SELECT s.arm, s.user_id, s.propensity, coalesce(bool_or(l.value), false)::INT AS loved
-        FROM shown s
-        LEFT JOIN labels l ON l.response_id = s.response_id AND l.user_id = s.user_id
-                          AND l.signal = {_quoted(signal)} AND NOT l.mistap
-        WHERE s.experiment = {_quoted(experiment)} AND s.learnable
-        GROUP BY s.response_id, s.arm, s.user_id, s.propensity
-        ORDER BY s.response_id
-        """,
-    )
+    exposures = shown_in(home, experiment, signal)
     if snapshot is not None:
         exposures = _with_predictions(home, exposures, experiment, snapshot)
     return compare_arms(exposures, control=CONTROL, seed=seed)
+
+
+def shown_in(home: Path, experiment: str, signal: str) -> pa.Table:
+    """Give what the experiment showed that counts: arm, user, propensity, and whether loved."""
+    return query(
+        home,
+        f"""
+        SELECT arm, user_id, propensity, stands::INT AS loved
+        FROM folded_outcomes
+        WHERE experiment = {_quoted(experiment)} AND signal = {_quoted(signal)} AND counts
+        ORDER BY response_id, user_id
+        """,
+    )
 
 
 def _with_predictions(home: Path, exposures: pa.Table, experiment: str, snapshot: Path) -> pa.Table:
@@ -227,7 +230,8 @@ def _funnel(home: Path) -> dict[str, int]:
         SELECT (SELECT count(*) FROM shown) AS shown,
                (SELECT count(*) FROM reactions) AS reactions,
                (SELECT count(*) FROM labels WHERE value) AS labels_on,
-               (SELECT count(*) FROM labels WHERE value AND signal = 'love') AS loved,
+               (SELECT count(*) FROM folded_outcomes
+                WHERE signal = 'love' AND counts AND stands) AS loved,
                (SELECT count(*) FROM labels WHERE mistap) AS mistaps,
                (SELECT count(*) FROM labels WHERE dangling) AS dangling,
                (SELECT count(*) FROM dead_letters) AS dead_letters

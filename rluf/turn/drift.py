@@ -60,12 +60,12 @@ class LoopState:
             return Drift()
         model = RewardModel.from_pretrained(self._registry.open_artifact(version))
         since = self._last_turn()
-        fitted_on = self._rows(f"occurred_at <= TIMESTAMPTZ '{since.isoformat()}'")
+        fitted_on = self._rows(f"shown_at <= TIMESTAMPTZ '{since.isoformat()}'")
         days = [
             self._rows(
-                f"occurred_at <= now() - INTERVAL {day} DAY - {self._maturity()}"
-                f" AND occurred_at > now() - INTERVAL {day + 1} DAY - {self._maturity()}"
-                f" AND occurred_at > TIMESTAMPTZ '{since.isoformat()}'"
+                f"shown_at <= now() - INTERVAL {day} DAY - {self._maturity()}"
+                f" AND shown_at > now() - INTERVAL {day + 1} DAY - {self._maturity()}"
+                f" AND shown_at > TIMESTAMPTZ '{since.isoformat()}'"
             )
             for day in reversed(range(self._settings.schedule.ratio_days))
         ]
@@ -86,15 +86,17 @@ class LoopState:
         rows: list[dict[str, Any]] = query(
             self._settings.home,
             f"""
-            SELECT s.messages, s.response, coalesce(bool_or(l.value), false)::INT AS loved
-            FROM shown s
-            LEFT JOIN labels l ON l.response_id = s.response_id AND l.user_id = s.user_id
-                              AND l.signal = {_quoted(self._settings.refresh.signal)}
-                              AND NOT l.mistap
-            WHERE s.learnable AND {where.replace("occurred_at", "s.occurred_at")}
-            GROUP BY s.response_id, s.messages, s.response
-            ORDER BY md5(s.response_id)
-            LIMIT {SAMPLE}
+            WITH sampled AS (
+                SELECT response_id, user_id, shown_at, stands::INT AS loved
+                FROM folded_outcomes
+                WHERE signal = {_quoted(self._settings.refresh.signal)} AND counts AND {where}
+                ORDER BY md5(response_id), user_id
+                LIMIT {SAMPLE})
+            SELECT messages, response, loved
+            FROM sampled JOIN shown USING (response_id, user_id)
+            WHERE shown.occurred_at = shown_at
+            QUALIFY row_number() OVER (PARTITION BY response_id, user_id ORDER BY source, id) = 1
+            ORDER BY md5(response_id), user_id
             """,
         ).to_pylist()
         return rows

@@ -73,6 +73,7 @@ function drawFallen({ funnel, signals, dead_letters: deadLetters }) {
     ["reactions to replies that were never shown", funnel.num_dangling],
     ["reactions by somebody else than the reader", funnel.num_elsewhere],
     ["replies set aside from learning", funnel.num_not_learnable],
+    ["replies that a ruling of the guard leaves out", funnel.num_quarantined],
     ["mis-taps set aside", signals.reduce((sum, row) => sum + row.num_mistaps, 0)],
   ];
   if (fallen.every(([, number]) => number === 0)) return empty("Nothing fell out: no dead letter, no duplicate, no mis-tap.");

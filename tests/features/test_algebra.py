@@ -42,12 +42,12 @@ def said(root: Path) -> dict[str, object]:
     """All that a store says, without Feast: labels, what a snapshot draws, current features."""
     config = FeaturesConfig(root=root)
     told: dict[str, object] = {"labels": b"".join(labels_bytes(root))}
-    with connect(root) as connection:
+    with connect(root, AFTER + timedelta(days=60)) as connection:
         for key in ("user_id", "policy"):
             sql = current_sql(key, strength=20.0, rate=0.05)
             rows = connection.sql(sql).to_arrow_table()
             told[key] = rows.drop_columns(["event_timestamp", "created_timestamp"]).to_pylist()
-        exposed = expose(connection, config, SIGNALS["love"], AFTER + timedelta(days=60))
+        exposed = expose(connection, config, SIGNALS["love"])
     told["exposures"] = exposed.to_pylist()
     try:
         told["drawn"] = draw(exposed, config, "love").rows.to_pylist()

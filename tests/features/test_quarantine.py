@@ -114,8 +114,8 @@ def test_what_stands_says_by_which_rule_and_why(tmp_path):
 def test_an_exposure_whose_love_does_not_count_is_no_example_of_not_being_loved(tmp_path):
     store_all(tmp_path, [*LOVE, verdict("u", response_id="r1", since=5, seconds=200)])
     with connect(tmp_path, as_of=AFTER) as connection:
-        found = expose(connection, FeaturesConfig(root=tmp_path), SIGNALS["love"], AFTER)
+        found = expose(connection, FeaturesConfig(root=tmp_path), SIGNALS["love"])
     rows = {(row["response_id"], row["user_id"]): row for row in found.to_pylist()}
-    assert {key for key, row in rows.items() if row["is_quarantined"]} == {("r1", "u")}
-    assert rows["r2", "u"]["is_on"]
-    assert rows["r1", "v"]["is_on"]
+    assert {key for key, row in rows.items() if row["quarantined"]} == {("r1", "u")}
+    assert rows["r2", "u"]["stands"]
+    assert rows["r1", "v"]["stands"]
