@@ -27,6 +27,7 @@ from scipy.stats import t
 
 from benchmarks.table import RESULTS
 from features.config import FeaturesConfig
+from features.outcomes import WINDOW_MAX
 from streams.guard.rules import PRAISE, GuardConfig
 from streams.guard.rulings import Finding, find_violations
 
@@ -225,7 +226,7 @@ class Row:
     is_of_target: bool
     is_loved: bool
     is_out: bool
-    """It or its love is quarantined: it is in no snapshot."""
+    """It is quarantined, loved or not: it is in no snapshot."""
 
 
 def _rows(
@@ -235,23 +236,23 @@ def _rows(
     for finding in findings:
         key = (finding.user_id, finding.response_id)
         since[key] = min(finding.since, since.get(key, finding.since))
-    loved = {(row["response_id"], row["user_id"]): row["occurred_at"] for row in _dicts(reactions)}
+    loved = {(row["response_id"], row["user_id"]) for row in _dicts(reactions)}
 
     def is_out(user: str, response: str, at: datetime) -> bool:
-        return any((user, each) in since and since[user, each] <= at for each in ("", response))
+        """As features/outcomes.py has it: what could still be answered when a ruling began."""
+        is_barred = since.get((user, ""), at + 2 * WINDOW_MAX) <= at + WINDOW_MAX
+        return is_barred or (user, response) in since
 
     rows = []
     for row in _dicts(shown):
         user, response, at = row["user_id"], row["response_id"], row["occurred_at"]
-        tapped = loved.get((response, user))
         rows.append(
             Row(
                 kind=truth[user],
                 user=user,
                 is_of_target=row["policy"] == TARGET,
-                is_loved=tapped is not None,
-                is_out=is_out(user, response, at)
-                or (tapped is not None and is_out(user, response, tapped)),
+                is_loved=(response, user) in loved,
+                is_out=is_out(user, response, at),
             )
         )
     return rows

@@ -22,7 +22,7 @@ from features.quarantine import standing_sql
 from features.views import connect_store, time_sql
 from files.durable import lock
 from streams.events import PERSON, GuardRuling
-from streams.guard.rules import PRAISE, GuardConfig
+from streams.guard.rules import LONG_PROMPT, PRAISE, GuardConfig
 from streams.guard.rulings import changes, find_violations
 
 logger = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ def look(
         now - timedelta(seconds=config.guard_window_s),
         facts_max=config.guard_facts_max,
     )
-    reactions, shown = facts_for_guard(connection, since)
+    reactions, shown = facts_for_guard(connection, since, guard)
     standing = {
         (str(rule), str(user_id), str(response_id)): at
         for rule, user_id, response_id, at in connection.sql(
@@ -112,11 +112,12 @@ def window_start(
 
 
 def facts_for_guard(
-    connection: duckdb.DuckDBPyConnection, since: datetime
+    connection: duckdb.DuckDBPyConnection, since: datetime, guard: GuardConfig
 ) -> tuple[pa.Table, pa.Table]:
     """The praise (also quarantined) and exposures from `since` on, as find_violations takes them.
 
-    Texts are those of exposures that were praised: no rule reads the others.
+    Texts are those of exposures that were praised, or that a rule on texts may find, praised or
+    not: no rule reads the others.
     """
     reactions = connection.sql(
         f"SELECT response_id, user_id, signal, action, network, occurred_at FROM ({_praise(since)})"
@@ -126,14 +127,34 @@ def facts_for_guard(
         f"""
         SELECT
             response_id, user_id, policy,
-            CASE WHEN is_praised THEN coalesce({PROMPT_SQL}, '') ELSE '' END AS prompt,
-            CASE WHEN is_praised THEN response ELSE '' END AS response,
+            CASE WHEN is_read THEN prompt ELSE '' END AS prompt,
+            CASE WHEN is_read THEN response ELSE '' END AS response,
             occurred_at
         FROM (
-            SELECT *, response_id IN {praised} AS is_praised
-            FROM ({once_sql("shown", _since("raw_shown", since))}))"""
+            SELECT *, response_id IN {praised} OR {_may_be_found(guard)} AS is_read
+            FROM (
+                SELECT *, coalesce({PROMPT_SQL}, '') AS prompt
+                FROM ({once_sql("shown", _since("raw_shown", since))})))"""
     ).to_arrow_table()
     return reactions, shown
+
+
+def _may_be_found(guard: GuardConfig) -> str:
+    """Whether a rule on texts may find a response: no fewer than those that it does."""
+    found = ["false"]
+    if guard.is_asked("dictated"):
+        share = guard.dictated_share / LONG_PROMPT
+        found.append(f"length(prompt) >= {share!r} * length(response)")
+        found.append(_matches("prompt", guard.dictated_orders))
+    if guard.is_asked("self_praise"):
+        found.append(_matches("response", guard.begging))
+    return f"({' OR '.join(found)})"
+
+
+def _matches(text: str, pattern: str) -> str:
+    """Whether a text matches: DuckDB's patterns are RE2's, as those of the rules are."""
+    quoted = pattern.replace("'", "''")
+    return f"regexp_matches({text}, '{quoted}')" if pattern else "false"
 
 
 def _praise(since: datetime) -> str:

@@ -45,7 +45,7 @@ def check(settings: Settings) -> list[dict[str, Any]]:
     features: FeaturesConfig = settings.features
     store = OFFLINE_STORES[features.offline_store](features)
     with connect_store(store, root=settings.home, as_of=None) as connection:
-        reactions, shown = facts_for_guard(connection, START)
+        reactions, shown = facts_for_guard(connection, START, settings.guard)
     return [
         {
             "user_id": finding.user_id,

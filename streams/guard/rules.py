@@ -1,5 +1,9 @@
 """Find reactions that are no honest opinion: rules over the set of facts, and what they mean.
 
+A rule names an account, a day of a user, or a response, never only what was praised of it: what is
+left out may not depend on the outcome, or the twins that nobody praised would stay and teach that
+such responses are not loved.
+
 To add a rule, write a function of (GuardFacts, GuardConfig) and add a row to RULES. A rule without
 its inputs (no exposures, no networks) finds nothing. Thresholds are data: the section [guard] of a
 recipe. docs/guard.md says how to read and reverse a ruling.
@@ -21,7 +25,6 @@ from streams.guard.facts import (
     GuardFacts,
     Longs,
     Taps,
-    starts_of,
 )
 from streams.guard.graph import components, pairs_of
 from streams.guard.ranges import RANGES, check, check_pattern
@@ -32,6 +35,8 @@ PRAISE = tuple(sorted(signal.name for signal in SIGNALS.values() if signal.polar
 MAD_TO_SD = 1.4826
 """Standard deviation of a normal law over its median absolute deviation."""
 
+LONG_PROMPT = 2
+"""A prompt shorter than the share asked for, over this, cannot hold so much of the response."""
 ALWAYS_SPREADS = 2
 """Robust deviations above the middle that still count as usual."""
 ALWAYS_PEER_SHOWN_MIN = 5
@@ -45,7 +50,8 @@ class GuardConfig:
     rules: tuple[str, ...] = ()
     """The rules in force; empty: all of RULES."""
     user_cap: int = 100
-    """Praise with one signal that counts of one user in one UTC day; the rest is excess."""
+    """Praise with one signal, of what was shown to one user in one UTC day, above which that day is
+    left out."""
     always_shown_min: int = 25
     """Exposures below which nobody is said to praise everything."""
     always_share: float = 0.9
@@ -57,7 +63,8 @@ class GuardConfig:
     burst_window_s: float = 10.0
     """That window, in seconds."""
     network_cap: int = 400
-    """Praise that counts of one network in one UTC day; raise it for a large campus."""
+    """The same of one network, above which that day of its users is left out; raise it for a large
+    campus."""
     together_delta_s: float = 60.0
     """Reactions nearer than this, in seconds, to one response or rare prompt are made together."""
     together_times: int = 4
@@ -98,6 +105,10 @@ class GuardConfig:
     )
     """Responses that ask for the reaction (RE2); empty: none."""
 
+    def is_asked(self, rule: str) -> bool:
+        """Whether the rule judges."""
+        return not self.rules or rule in self.rules
+
     def __post_init__(self) -> None:
         unknown = set(self.rules) - set(RULES)
         if unknown:
@@ -130,27 +141,38 @@ class Rule:
 
 
 def user_cap(facts: GuardFacts, config: GuardConfig) -> Iterable[Hit]:
-    """Praise beyond the cap of one user, signal and UTC day: only the excess."""
+    """Days on which one user praised more with one signal than is believed: the whole day."""
     taps = facts.firsts
-    day = taps.at // US_PER_DAY
-    order = np.lexsort((taps.response, taps.at, taps.signal, day, taps.user))
-    taps, day = taps.where(order), day[order]
-    key = _runs(taps.user, day, taps.signal)
-    rank = np.arange(len(key)) - starts_of(key)
-    for row in np.flatnonzero(rank >= config.user_cap).tolist():
-        yield _of_tap(taps, row, {"rank": int(rank[row]) + 1, "allowed": config.user_cap})
+    day = _days_of(facts, taps)
+    order = np.lexsort((taps.signal, day, taps.user))
+    user, day, signal = taps.user[order], day[order], taps.signal[order]
+    starts, num = _counts(user, day, signal)
+    most: dict[tuple[int, int], int] = {}
+    for start, praised in zip(starts.tolist(), num.tolist(), strict=True):
+        if praised > config.user_cap:
+            key = int(user[start]), int(day[start])
+            most[key] = max(praised, most.get(key, 0))
+    yield from _of_days(facts, most, allowed=config.user_cap)
 
 
 def network_cap(facts: GuardFacts, config: GuardConfig) -> Iterable[Hit]:
-    """Praise beyond the cap of one network and UTC day: only the excess."""
+    """Days on which one network praised more than is believed: the whole day of its users.
+
+    Of all who ever praised from it, not only of those who did on that day: else the users of such a
+    day who praised would be left out, and those who did not would stay.
+    """
     taps = facts.firsts.where(facts.firsts.network >= 0)
-    day = taps.at // US_PER_DAY
-    order = np.lexsort((taps.signal, taps.response, taps.user, taps.at, day, taps.network))
-    taps, day = taps.where(order), day[order]
-    key = _runs(taps.network, day)
-    rank = np.arange(len(key)) - starts_of(key)
-    for row in np.flatnonzero(rank >= config.network_cap).tolist():
-        yield _of_tap(taps, row, {"rank": int(rank[row]) + 1, "allowed": config.network_cap})
+    day = _days_of(facts, taps)
+    order = np.lexsort((day, taps.network))
+    network, day = taps.network[order], day[order]
+    starts, num = _counts(network, day)
+    most: dict[tuple[int, int], int] = {}
+    for start, praised in zip(starts.tolist(), num.tolist(), strict=True):
+        if praised > config.network_cap:
+            for user in np.unique(taps.user[taps.network == network[start]]).tolist():
+                key = int(user), int(day[start])
+                most[key] = max(praised, most.get(key, 0))
+    yield from _of_days(facts, most, allowed=config.network_cap)
 
 
 def always(facts: GuardFacts, config: GuardConfig) -> Iterable[Hit]:
@@ -163,7 +185,7 @@ def always(facts: GuardFacts, config: GuardConfig) -> Iterable[Hit]:
         return
     from scipy.special import bdtrc  # Here: it takes memory that a worker without peers spares.
 
-    since = _first_praise(facts)
+    since = _first_seen(facts)
     for signal, name in enumerate(facts.signals):
         is_one = (facts.firsts.signal == signal) & (facts.firsts.exposure >= 0)
         praised = np.bincount(facts.firsts.user[is_one], minlength=num)
@@ -239,7 +261,7 @@ def together(facts: GuardFacts, config: GuardConfig) -> Iterable[Hit]:
         edges_b.append(other[keep])
         np.maximum.at(met, one[keep], times[keep])
         np.maximum.at(met, other[keep], times[keep])
-    since = _first_praise(facts)
+    since = _first_seen(facts)
     for members in components(np.concatenate(edges_a), np.concatenate(edges_b)):
         if len(members) >= config.together_accounts:
             for user in members:
@@ -279,26 +301,24 @@ def fresh(facts: GuardFacts, config: GuardConfig) -> Iterable[Hit]:
     for user in np.flatnonzero(is_first & (share >= config.fresh_share)).tolist():
         if is_wave[hour[user]]:
             numbers = {"accounts": int(counts[hour[user]]), "usual": middle, "allowed": limit}
-            yield Hit(user, -1, int(first_praise[user]), numbers)
+            yield Hit(user, -1, int(begun[user]), numbers)
 
 
 def dictated(facts: GuardFacts, config: GuardConfig) -> Iterable[Hit]:
-    """Praise of a response whose words the user gave, or ordered, in the prompt."""
-    taps = facts.firsts.where(facts.firsts.exposure >= 0)
+    """Responses whose words the user gave, or ordered, in the prompt; praised or not."""
     shown = facts.exposures
-    rows = np.unique(taps.exposure)
+    rows = np.flatnonzero(pc.utf8_length(shown.text).to_numpy() > 0)
     if not len(rows):
         return
     prompts, texts = shown.prompt.take(pa.array(rows)), shown.text.take(pa.array(rows))
     # A prompt that holds most of a response cannot be much shorter than it.
     long = pc.utf8_length(prompts).to_numpy() >= (
-        config.dictated_share * pc.utf8_length(texts).to_numpy() / 2
+        config.dictated_share * pc.utf8_length(texts).to_numpy() / LONG_PROMPT
     )
     ordered = np.zeros(len(rows), np.bool_)
     if config.dictated_orders:
         matches = pc.match_substring_regex(prompts, config.dictated_orders)
         ordered = matches.to_numpy(zero_copy_only=False)
-    shares: dict[int, float] = {}
     for place in np.flatnonzero(long | ordered).tolist():
         share = copied_share(
             prompts[place].as_py(),
@@ -307,47 +327,89 @@ def dictated(facts: GuardFacts, config: GuardConfig) -> Iterable[Hit]:
             words_min=config.dictated_words,
         )
         if ordered[place] or share >= config.dictated_share:
-            shares[int(rows[place])] = share
-    for row in np.flatnonzero(np.isin(taps.exposure, np.array(sorted(shares), np.int64))).tolist():
-        seen = {"copied": shares[int(taps.exposure[row])], "allowed": config.dictated_share}
-        yield _of_tap(taps, row, seen)
+            seen = {"copied": share, "allowed": config.dictated_share}
+            yield _of_exposure(facts, int(rows[place]), seen)
 
 
 def self_praise(facts: GuardFacts, config: GuardConfig) -> Iterable[Hit]:
-    """Praise by the house's own accounts or by a policy, or that the response asked for."""
+    """The house's own accounts and policies; responses that asked for praise, praised or not."""
     shown, taps = facts.exposures, facts.firsts
     policies = {name.partition("@")[0] for name in pc.unique(shown.policy).to_pylist()}
     policies |= set(pc.unique(shown.policy).to_pylist())
-    since = _first_praise(facts)
-    for user in np.unique(taps.user).tolist():
+    since = _first_seen(facts)
+    for user in np.unique(np.concatenate((taps.user, shown.user))).tolist():
         name = facts.users[user].as_py()
         if name in policies or any(fnmatchcase(name, each) for each in config.house_accounts):
             yield Hit(user, -1, int(since[user]), {"account": "house"})
     if config.begging and len(shown.user):
         matches = pc.match_substring_regex(shown.text, config.begging)
+        begs = np.flatnonzero(matches.to_numpy(zero_copy_only=False))
+        for row in begs.tolist():
+            yield _of_exposure(facts, row, {"response": "asks for it"})
         asks = np.zeros(len(facts.responses), np.bool_)
-        asks[shown.response[matches.to_numpy(zero_copy_only=False)]] = True
-        for row in np.flatnonzero(asks[taps.response]).tolist():
+        asks[shown.response[begs]] = True
+        for row in np.flatnonzero(asks[taps.response] & (taps.exposure < 0)).tolist():
             yield _of_tap(taps, row, {"response": "asks for it"})
 
 
 RULES = {
     rule.name: rule
     for rule in (
-        Rule(name="user_cap", version=1, means="more praise a day than counts", find=user_cap),
-        Rule(name="network_cap", version=1, means="too much of one network", find=network_cap),
-        Rule(name="always", version=1, means="praises nearly everything shown", find=always),
+        Rule(name="user_cap", version=2, means="more praise a day than is believed", find=user_cap),
+        Rule(name="network_cap", version=2, means="too much of one network", find=network_cap),
+        Rule(name="always", version=2, means="praises nearly everything shown", find=always),
         Rule(name="burst", version=1, means="faster than a hand", find=burst),
-        Rule(name="together", version=1, means="accounts that move together", find=together),
-        Rule(name="fresh", version=1, means="a wave of new accounts that praise", find=fresh),
-        Rule(name="dictated", version=1, means="the prompt dictated the reply", find=dictated),
-        Rule(name="self_praise", version=1, means="own accounts, or asked for", find=self_praise),
+        Rule(name="together", version=2, means="accounts that move together", find=together),
+        Rule(name="fresh", version=2, means="a wave of new accounts that praise", find=fresh),
+        Rule(name="dictated", version=2, means="the prompt dictated the reply", find=dictated),
+        Rule(name="self_praise", version=2, means="own accounts, or asked for", find=self_praise),
     )
 }
 
 
 def _of_tap(taps: Taps, row: int, evidence: Mapping[str, str | int | float]) -> Hit:
     return Hit(int(taps.user[row]), int(taps.response[row]), int(taps.at[row]), evidence)
+
+
+def _of_exposure(facts: GuardFacts, row: int, evidence: Mapping[str, str | int | float]) -> Hit:
+    shown = facts.exposures
+    return Hit(int(shown.user[row]), int(shown.response[row]), int(shown.at[row]), evidence)
+
+
+def _of_days(
+    facts: GuardFacts, most: Mapping[tuple[int, int], int], *, allowed: int
+) -> Iterable[Hit]:
+    """All that was shown on these days of users, praised or not; and their praise of what was not
+    shown to them. `most` has the praise seen, by user and day."""
+    if not most:
+        return
+    shown, taps = facts.exposures, facts.firsts
+    judged = np.array(sorted({user for user, _ in most}), np.int64)
+    for row in np.flatnonzero(np.isin(shown.user, judged)).tolist():
+        praised = most.get((int(shown.user[row]), int(shown.at[row]) // US_PER_DAY))
+        if praised is not None:
+            yield _of_exposure(facts, row, {"praised": praised, "allowed": allowed})
+    for row in np.flatnonzero(np.isin(taps.user, judged) & (taps.exposure < 0)).tolist():
+        praised = most.get((int(taps.user[row]), int(taps.at[row]) // US_PER_DAY))
+        if praised is not None:
+            yield _of_tap(taps, row, {"praised": praised, "allowed": allowed})
+
+
+def _days_of(facts: GuardFacts, taps: Taps) -> Longs:
+    """The UTC day on which what was praised was shown; where it is not known, of the praise."""
+    if not len(facts.exposures.at):
+        return taps.at // US_PER_DAY
+    shown_at = facts.exposures.at[np.maximum(taps.exposure, 0)]
+    return np.where(taps.exposure >= 0, shown_at, taps.at) // US_PER_DAY
+
+
+def _first_seen(facts: GuardFacts) -> Longs:
+    """The first exposure or praise of each user, in microseconds: a ruling on an account is on all
+    of it, also on what it was shown before its first praise."""
+    first = np.full(len(facts.users), np.iinfo(np.int64).max)
+    np.minimum.at(first, facts.firsts.user, facts.firsts.at)
+    np.minimum.at(first, facts.exposures.user, facts.exposures.at)
+    return first
 
 
 def _first_praise(facts: GuardFacts) -> Longs:
@@ -357,9 +419,10 @@ def _first_praise(facts: GuardFacts) -> Longs:
     return first
 
 
-def _runs(*keys: Longs) -> Longs:
-    """One number for each run of equal rows of sorted keys."""
-    run = np.zeros(len(keys[0]), np.int64)
-    for key in keys:
-        run[1:] |= (np.diff(key) != 0).astype(np.int64)
-    return np.cumsum(run)
+def _counts(*keys: Longs) -> tuple[Longs, Longs]:
+    """Where each run of equal rows of sorted keys begins, and how long it is."""
+    num = len(keys[0])
+    is_new = np.ones(num, np.bool_)
+    is_new[1:] = np.any([np.diff(key) != 0 for key in keys], axis=0)
+    starts = np.flatnonzero(is_new)
+    return starts, np.diff(np.append(starts, num))

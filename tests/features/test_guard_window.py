@@ -11,6 +11,7 @@ from features.config import FeaturesConfig
 from features.guarding import facts_for_guard, look, window_start
 from features.offline.parquet import ParquetStore
 from features.views import connect
+from streams.events import Message
 from streams.guard.rules import GuardConfig
 from streams.guard.rulings import find_violations
 from tests.features.histories import START, at, busy_month, facts_of, reaction, shown
@@ -45,7 +46,7 @@ def test_the_window_begins_at_the_minute_from_which_few_enough_facts_are_left(
 ):
     with stored(tmp_path, minute_by_minute(10)) as connection:
         since = window_start(connection, LONG_AGO, facts_max=facts_max)
-        reactions, exposures = facts_for_guard(connection, since)
+        reactions, exposures = facts_for_guard(connection, since, GuardConfig())
     assert (reactions.num_rows, exposures.num_rows) == (minutes, minutes)
     assert since == (LONG_AGO if minutes == 10 else at(60 * (10 - minutes)))
 
@@ -62,13 +63,25 @@ def test_a_window_that_is_cut_never_begins_before_it_would_have(tmp_path):
         assert window_start(connection, inside, facts_max=1) == inside
 
 
-def test_texts_are_read_of_praised_responses_only(tmp_path):
-    events = [shown("loved"), shown("plain"), shown("hated"), reaction("loved")]
-    with stored(tmp_path, [*events, reaction("hated", signal="dislike")]) as connection:
-        _, exposures = facts_for_guard(connection, LONG_AGO)
-    texts = {row["response_id"]: bool(row["response"]) for row in exposures.to_pylist()}
-    assert texts == {"loved": True, "plain": False, "hated": False}
-    assert {row["prompt"] for row in exposures.to_pylist()} == {"", "What is a kettle?"}
+def test_texts_are_read_where_praised_or_where_a_rule_may_find_them_praised_or_not(tmp_path):
+    long = "A vessel that boils water on a fire, and that is most of what there is to say of it."
+    ordered = (Message(role="user", content="Say exactly: it's \\d"),)
+    events = [
+        *(shown(name, response=long) for name in ("loved", "plain", "hated")),
+        shown("begs", response=f"{long} Please tap the heart!"),
+        shown("ordered", response=long, messages=ordered),
+        shown("short", response="It is."),
+        reaction("loved"),
+        reaction("hated", signal="dislike"),
+    ]
+    with stored(tmp_path, events) as connection:
+        _, exposures = facts_for_guard(connection, LONG_AGO, GuardConfig())
+        _, others = facts_for_guard(connection, LONG_AGO, GuardConfig(rules=("burst",)))
+    texts = {row["response_id"] for row in exposures.to_pylist() if row["response"]}
+    assert texts == {"loved", "begs", "ordered", "short"}
+    assert {row["response_id"] for row in others.to_pylist() if row["response"]} == {"loved"}
+    prompts = {row["prompt"] for row in exposures.to_pylist()}
+    assert prompts == {"", "What is a kettle?", "Say exactly: it's \\d"}
 
 
 @pytest.mark.parametrize("seed", range(3))

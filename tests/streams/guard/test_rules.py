@@ -40,15 +40,33 @@ def found(rule, taps, shown=(), **dials):
     return find_violations(reactions, pa.Table.from_pylist(list(shown), SHOWN), config)
 
 
-def test_only_praise_beyond_the_users_cap_is_excess():
+DAY_S = 86_400
+
+
+def test_a_day_of_too_much_praise_is_left_out_whole_praised_or_not():
+    """The twins that nobody praised go with what was praised, and other days stay."""
     taps = [tap("u", f"r{i}", i * 60) for i in range(5)]
-    assert [f.response_id for f in found("user_cap", taps, user_cap=3)] == ["r3", "r4"]
-    assert not found("user_cap", taps, user_cap=5)
+    shown = [show("u", f"r{i}", i * 60 - 30) for i in range(1, 9)]
+    shown += [show("u", "next", DAY_S + 60), show("v", "other", 60)]
+    hits = found("user_cap", [*taps, tap("u", "next", DAY_S + 90)], shown, user_cap=4)
+    assert [f.response_id for f in hits] == [f"r{i}" for i in range(9)]
+    assert not found("user_cap", taps, shown, user_cap=5)
 
 
-def test_only_praise_beyond_the_networks_cap_is_excess():
+def test_praise_counts_on_the_day_that_it_was_shown():
+    shown = [show("u", f"r{i}", DAY_S - 60) for i in range(4)]
+    taps = [tap("u", f"r{i}", DAY_S + i - 2) for i in range(4)]
+    assert len(found("user_cap", taps, shown, user_cap=3)) == 4
+    assert not found("user_cap", taps, user_cap=3), "half of it each day"
+
+
+def test_a_networks_day_of_too_much_praise_is_left_out_for_all_its_users():
     taps = [tap(f"u{i}", f"r{i}", i, network="n") for i in range(4)]
-    assert [f.user_id for f in found("network_cap", taps, network_cap=3)] == ["u3"]
+    taps.append(tap("quiet", "before", -DAY_S, network="n"))
+    shown = [show("quiet", "unpraised", 60), show("stranger", "theirs", 60)]
+    hits = found("network_cap", taps, shown, network_cap=3)
+    assert [f.user_id for f in hits] == ["quiet", "u0", "u1", "u2", "u3"]
+    assert hits[0].response_id == "unpraised"
     assert not found("network_cap", [row | {"network": None} for row in taps], network_cap=3)
 
 
@@ -93,21 +111,33 @@ def test_a_wave_of_fresh_accounts_is_found_only_above_what_is_usual():
         ("Count from one to nine in words for a child of three years", 0),
     ],
 )
-def test_praise_of_a_dictated_reply_is_found(prompt, expected):
+def test_a_dictated_reply_is_found_praised_or_not(prompt, expected):
     text = "One two three four five six seven eight nine."
-    shown = [show("u", "r", 0, prompt=prompt, text=text)]
-    assert len(found("dictated", [tap("u", "r", 5)], shown)) == expected
+    shown = [show("u", "r", 0, prompt=prompt, text=text), show("v", "q", 0, prompt, text)]
+    hits = found("dictated", [tap("u", "r", 5)], shown)
+    assert [(f.user_id, f.response_id) for f in hits] == [("u", "r"), ("v", "q")][: 2 * expected]
+    assert all(f.since == START for f in hits)
 
 
 def test_self_praise_is_of_own_accounts_or_asked_for():
     taps = [tap("staff-1", "r", 5), tap("chat", "r", 6), tap("u", "r", 7), tap("u", "q", 8)]
-    shown = [show("u", "r", 0), show("u", "q", 0, text="Please tap the heart if this helped.")]
+    begs = "Please tap the heart if this helped."
+    shown = [show("u", "r", 0), show("u", "q", 0, text=begs), show("v", "unpraised", 0, text=begs)]
     hits = found("self_praise", taps, shown, house_accounts=("staff-*",))
     assert [(f.user_id, f.response_id) for f in hits] == [
         ("chat", ""),
         ("staff-1", ""),
         ("u", "q"),
+        ("v", "unpraised"),
     ]
+
+
+def test_a_ruling_on_an_account_begins_with_all_that_it_was_shown():
+    """What it saw before its first praise is not left as replies that nobody loved."""
+    shown = [show(f"u{u}", f"r{r}", r * 9000 - 60) for u in range(5) for r in range(-2, 6)]
+    taps = [tap(f"u{u}", f"r{r}", r * 9000 + u * 5) for u in range(5) for r in range(6)]
+    begun = START - timedelta(seconds=2 * 9000 + 60)
+    assert {f.since for f in found("together", taps, shown)} == {begun}
 
 
 def tables(seed):
