@@ -17,7 +17,13 @@ class FeaturesConfig:
 
     maturity_s: float = 86_400.0
     """Responses shown less than this before the snapshot's time are left out, whatever their label:
-    their silence says nothing yet. In seconds; a day holds nearly all reactions."""
+    their silence says nothing yet. In seconds; a day, until enough reactions were seen to measure
+    how soon they come."""
+    maturity_share: float = 0.95
+    """Younger responses are left out until this share of the signal's reactions has come by their
+    age, as measured on the stream itself (features/outcomes.py): a silence that may still become a
+    love is no negative. What is missing after that, at most one love in twenty of the youngest, the
+    ratio of predicted to observed makes good. 0 leaves it to `maturity_s` alone."""
     exposure: Literal["shown", "raters"] = "shown"
     """Whose silence counts as a no. "shown": everybody's. "raters": only that of users who used any
     button at least once, for logs in which many users never saw the buttons."""
@@ -63,6 +69,11 @@ class FeaturesConfig:
             value = getattr(self, name)
             if not 0 <= value < math.inf:
                 raise ValueError(f"{name} is {value}, must be a number and not negative")
+        if not 0.0 <= self.maturity_share < 1.0:
+            raise ValueError(
+                f"maturity_share is {self.maturity_share}, must be at least 0 and below 1: the last"
+                " reaction of all is never known to have come"
+            )
         if self.user_cap < 1:
             raise ValueError(f"user_cap is {self.user_cap}, must be at least 1")
         if self.prior_strength <= 0:

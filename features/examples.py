@@ -50,6 +50,7 @@ EXAMPLES = pa.schema(
         ("kappa", pa.float64()),  # rate at which negatives like this row were kept; 1 if not train
         ("weight", pa.float64()),  # at most 1, less for users with many rows
         ("age_s", pa.float64()),  # time that a reaction had, at most the signal's window
+        ("arrived", pa.float64()),  # share of reactions that come by that age; 1 if not measured
         ("user_offset", pa.float64()),  # logit of the user's earlier rate over everybody's
         ("prompt_chars", pa.int32()),
         ("response_chars", pa.int32()),
@@ -76,6 +77,8 @@ class Draw:
     """Negatives that were positive for a while."""
     num_too_late: int
     """Exposures whose signal came after its window and counts for nothing."""
+    num_missing: float
+    """Loves of the rows drawn that are expected and have not come yet."""
     base_rate: float
     """Share of positives in the training split before negatives were thinned."""
 
@@ -102,6 +105,7 @@ def expose(
         SELECT
             outcomes.*, conversation_id, turn, stratum, source, id,
             age_s < {config.maturity_s!r} AS is_young,
+            coalesce(arrived < {config.maturity_share!r}, false) AS is_immature,
             {is_rater} AS is_rater
         FROM outcomes JOIN drawn_from USING (response_id, user_id)
         WHERE signal = '{signal.name}'
@@ -116,6 +120,7 @@ def draw(exposures: pa.Table, config: FeaturesConfig, signal: str) -> Draw:
     for reason, is_out in (
         ("not_learnable", ~_bools(exposures, "learnable")),
         ("young", _bools(exposures, "is_young")),
+        ("immature", _bools(exposures, "is_immature")),
         ("quarantined", _bools(exposures, "quarantined")),
         ("mistap", _bools(exposures, "mistap")),
         ("never_rated", ~_bools(exposures, "is_rater")),
@@ -168,6 +173,7 @@ def draw(exposures: pa.Table, config: FeaturesConfig, signal: str) -> Draw:
         left_out=left_out,
         num_taken_back=int((kept & _bools(rows, "taken_back")).sum()),
         num_too_late=int((kept & _bools(rows, "too_late")).sum()),
+        num_missing=_missing(rows.filter(pa.array(kept))),
         base_rate=float(is_positive[in_train].mean()),
     )
 
@@ -212,6 +218,7 @@ def fill_in(
         "messages": messages,
         "response": responses,
         "age_s": np.minimum(age_s, signal.window.total_seconds()),
+        "arrived": rows["arrived"].fill_null(1.0).to_numpy(),
         "user_offset": user_offsets(
             past[f"num_{signal.name}"].fill_null(0).to_numpy(),
             past["num_shown"].fill_null(0).to_numpy(),
@@ -251,6 +258,13 @@ def _thin(
     kappa = np.ones(rows.num_rows)
     kappa[in_train] = kappa_train
     return kept, kappa, strata
+
+
+def _missing(rows: pa.Table) -> float:
+    """Of n loves of an age by which a share F of them comes, n (1 - F) / F are still to come."""
+    arrived = rows["arrived"].fill_null(1.0).to_numpy()
+    came = arrived[_bools(rows, "stands") & (arrived > 0)]
+    return float(np.sum((1.0 - came) / came))
 
 
 def _bools(table: pa.Table, name: str) -> Bools:

@@ -50,7 +50,7 @@ from streams.signals import SIGNALS, Signal
 
 logger = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 """Version of the examples' columns and of how they are drawn; part of the hash."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -113,11 +113,20 @@ def take_snapshot(
         "left_out": drawn.left_out,
         "num_taken_back": drawn.num_taken_back,
         "num_too_late": drawn.num_too_late,
+        "num_missing": round(drawn.num_missing, 3),
+        "mature_from_s": _mature_from(exposures, config),
         "strata": [asdict(stratum) for stratum in drawn.strata],
         "settings": settings,
         "guard": None if guard is None else _look_of(config, guard, pending),
     }
     return _freeze(config.root.absolute() / "snapshots", examples, manifest)
+
+
+def _mature_from(exposures: pa.Table, config: FeaturesConfig) -> float | None:
+    """The age of the youngest exposure that is mature, in seconds; None where none is."""
+    is_out = pc.or_(exposures["is_young"], exposures["is_immature"])
+    youngest: float | None = pc.min(exposures.filter(pc.invert(is_out))["age_s"]).as_py()
+    return None if youngest is None else round(youngest, 3)
 
 
 def load_snapshot(path: Path) -> Snapshot:
@@ -174,6 +183,7 @@ def _settings(config: FeaturesConfig, signal: Signal) -> dict[str, Any]:
     """The dials that the examples depend on."""
     return {
         "maturity_s": config.maturity_s,
+        "maturity_share": config.maturity_share,
         "exposure": config.exposure,
         "eval_share": config.eval_share,
         "calibration_share": config.calibration_share,

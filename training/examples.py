@@ -43,6 +43,9 @@ class Examples:
     kappas: npt.NDArray[np.float64]
     """Rate in (0, 1] at which negatives of this row's stratum were kept."""
     weights: npt.NDArray[np.float64]
+    arrived: npt.NDArray[np.float64]
+    """Share in (0, 1] of the signal's reactions that come by each row's age: of as many loves as
+    are predicted, so many are expected to be seen."""
     user_offsets: npt.NDArray[np.float64]
     """The user's own tendency, in logits: used by the loss, dropped when scoring."""
     lengths: npt.NDArray[np.float64]
@@ -93,6 +96,7 @@ def read_examples(
         user_ids=columns["user_id"],
         kappas=np.array(columns["kappa"], dtype=np.float64),
         weights=np.array(columns["weight"], dtype=np.float64),
+        arrived=np.array(columns["arrived"], dtype=np.float64),
         user_offsets=np.array(columns["user_offset"], dtype=np.float64),
         lengths=lengths,
         segments={

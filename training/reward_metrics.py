@@ -39,6 +39,13 @@ class Scored:
     """Prompt numbers: rows of one number are replies to the same turns."""
     lengths: Floats
     """Characters of the reply."""
+    arrived: Floats | None = None
+    """Share of the signal's reactions that come by each row's age; None: all have come."""
+
+    def expected(self) -> Floats:
+        """The chance of each row that its reaction has been seen by now."""
+        p_N = sigmoid(self.logits)
+        return p_N if self.arrived is None else p_N * self.arrived
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,19 +138,19 @@ def measure_scores(
     y = scored.labels
     if not 0 < y.sum() < len(y):
         raise ValueError(f"needs rows of both labels, got {int(y.sum())} positives in {len(y)}")
-    p_N = sigmoid(scored.logits)
+    expected_N = scored.expected()
     measures: dict[str, Callable[[Floats], Floats]] = {
         "auroc": lambda w_BN: weighted_auroc(scored.logits, y, w_BN),
         "pr_auc": lambda w_BN: weighted_average_precision(scored.logits, y, w_BN),
         "ne": lambda w_BN: _normalized_entropy(scored.logits, y, w_BN),
-        "ratio": lambda w_BN: (w_BN @ p_N) / (w_BN @ y),
+        "ratio": lambda w_BN: (w_BN @ expected_N) / (w_BN @ y),
         "slope": lambda w_BN: weighted_slope(scored.logits, y, w_BN),
         "length": lambda w_BN: _weighted_pearson(scored.logits, scored.lengths, w_BN),
         "prompt": lambda w_BN: weighted_concordance(scored.logits, y, scored.prompts, w_BN),
     }
     points, intervals = _bootstrap(scored.users, measures, bootstrap_samples, seed)
     concordance, concordance_ci = _concordance(scored, bootstrap_samples, seed)
-    bins = reliability_bins(p_N, y)
+    bins = reliability_bins(expected_N, y)
     return RewardMetrics(
         auroc=points["auroc"],
         auroc_ci=intervals["auroc"],
@@ -168,7 +175,7 @@ def measure_scores(
         num_positives=int(y.sum()),
         num_users=int(scored.users.max()) + 1,
         reliability=tuple(bins),
-        segments=tuple(_segment_rows(scored, p_N, segments, bootstrap_samples, seed)),
+        segments=tuple(_segment_rows(scored, expected_N, segments, bootstrap_samples, seed)),
     )
 
 
@@ -396,7 +403,7 @@ def _num_pairs(label_N: Floats, group_N: npt.NDArray[np.int64]) -> int:
 
 def _segment_rows(
     scored: Scored,
-    p_N: Floats,
+    expected_N: Floats,
     segments: Mapping[str, Sequence[str]],
     bootstrap_samples: int,
     seed: int,
@@ -411,7 +418,7 @@ def _segment_rows(
             auroc = weighted_auroc(scored.logits[rows], labels, np.ones((1, len(rows))))
             positives = float(labels.sum())
             ratio_ci = _ratio_interval(
-                p_N[rows], labels, scored.users[rows], bootstrap_samples, seed
+                expected_N[rows], labels, scored.users[rows], bootstrap_samples, seed
             )
             yield SegmentRow(
                 segment=segment,
@@ -420,14 +427,14 @@ def _segment_rows(
                 num_positives=int(positives),
                 auroc=float(auroc[0]),
                 predicted_over_observed=(
-                    float(p_N[rows].sum()) / positives if positives else float("nan")
+                    float(expected_N[rows].sum()) / positives if positives else float("nan")
                 ),
                 predicted_over_observed_ci=ratio_ci,
             )
 
 
 def _ratio_interval(
-    p_N: Floats,
+    expected_N: Floats,
     label_N: Floats,
     user_N: npt.NDArray[np.int64],
     bootstrap_samples: int,
@@ -435,7 +442,7 @@ def _ratio_interval(
 ) -> Interval:
     """Interval of predicted over observed on some rows, over their users."""
     _, codes_N = np.unique(user_N, return_inverse=True)
-    promised_U, came_U = np.bincount(codes_N, p_N), np.bincount(codes_N, label_N)
+    promised_U, came_U = np.bincount(codes_N, expected_N), np.bincount(codes_N, label_N)
     with np.errstate(invalid="ignore", divide="ignore"):  # A draw may hold no positive.
         draws = [
             (counts_BU @ promised_U) / (counts_BU @ came_U)

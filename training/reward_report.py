@@ -158,6 +158,7 @@ def measure_examples(
         users=examples.user_numbers(),
         prompts=examples.prompt_numbers(),
         lengths=examples.lengths,
+        arrived=examples.arrived,
     )
     metrics = measure_scores(
         scored, segments=examples.segments, bootstrap_samples=bootstrap_samples, seed=seed

@@ -93,6 +93,7 @@ def _row(rng: np.random.Generator, split: str, number: int) -> dict[str, Any]:
         "half": "ab"[number // ROWS_OF_A_USER % 2],
         "weight": 1.0,
         "age_s": 86_400.0,
+        "arrived": 1.0,
         "user_offset": 0.0,
         "prompt_chars": 3,
         "response_chars": len(" ".join(words)),
