@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, Protocol, TypeAlias
 
+from models.verdicts import Measure
 from rluf.turn.crontab import Crontab, read_crontab
 
 Reason: TypeAlias = Literal["clock", "labels", "drift"]
@@ -41,11 +42,13 @@ class ScheduleConfig:
     psi_max: float = 0.25
     """Population stability index of P[Love] scores above which a turn is due (science 4.2)."""
     ratio_low: float = 0.9
-    """Observed over predicted love rate below which a day counts as drifted (science 4.2)."""
+    """Observed over predicted love rate that is tolerated, from (science 4.2)."""
     ratio_high: float = 1.1
-    """The same, above which."""
-    ratio_days: int = 2
-    """So many drifted days in a row make a turn due (science 4.2: twice). 0 turns it off."""
+    """The same, up to."""
+    drift_alpha: float = 0.01
+    """Chance of a false alarm between two turns, however often it is looked: with a turn a day, at
+    most one in 100 days. A turn is due where the ratio, over all days since the last turn, lies
+    outside the tolerated range with this confidence. 0 turns the rule off."""
     rest_s: float = 3_600.0
     """Labels and drift start no turn sooner than this after the start of the last one, so that a
     turn that fails, or does not mend the drift, is not started again at once."""
@@ -56,7 +59,7 @@ class ScheduleConfig:
 
     def __post_init__(self) -> None:
         """Raises ValueError naming the dial and the value seen."""
-        for name in ("every_s", "labels_min", "new_labels", "psi_max", "ratio_days", "rest_s"):
+        for name in ("every_s", "labels_min", "new_labels", "psi_max", "rest_s"):
             value = getattr(self, name)
             if value < 0:
                 raise ValueError(f"schedule.{name} is 0 (off) or more, not {value}")
@@ -64,6 +67,10 @@ class ScheduleConfig:
             value = getattr(self, name)
             if value <= 0:
                 raise ValueError(f"schedule.{name} is more than 0, not {value}")
+        if not 0 <= self.drift_alpha < 1:
+            raise ValueError(
+                f"schedule.drift_alpha lies from 0 (off) to below 1, not {self.drift_alpha}"
+            )
         if not 0 < self.ratio_low < self.ratio_high:
             raise ValueError(
                 "schedule.ratio_low lies between 0 and ratio_high, "
@@ -86,9 +93,9 @@ class Drift:
     """How far the present lies from what P[Love] was fitted on."""
 
     psi: float | None = None
-    """Of its scores; None where there are too few to say. See population_shift."""
-    ratios: tuple[float, ...] = ()
-    """Observed over predicted love rate of each of the last days, the latest last."""
+    """Of its scores, less what is noise at this many users; None where there are too few to say."""
+    ratio: Measure | None = None
+    """Observed over predicted love, with an interval that holds at every look; None as above."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,11 +196,14 @@ def _by_drift(now: datetime, state: ScheduleState, config: ScheduleConfig) -> Du
     if config.psi_max and drift.psi is not None and drift.psi > config.psi_max:
         detail = f"population shift {drift.psi:.3f} is above {config.psi_max}"
         return Due(reason="drift", detail=detail)
-    last = drift.ratios[-config.ratio_days :] if config.ratio_days else ()
-    outside = [ratio for ratio in last if not config.ratio_low <= ratio <= config.ratio_high]
-    if config.ratio_days and len(outside) == config.ratio_days:
-        seen = ", ".join(f"{ratio:.2f}" for ratio in outside)
-        detail = f"observed/predicted {seen} lies outside {config.ratio_low}-{config.ratio_high}"
+    ratio = drift.ratio
+    if ratio is None or not config.drift_alpha:
+        return None
+    if ratio.low > config.ratio_high or ratio.high < config.ratio_low:
+        detail = (
+            f"observed/predicted {ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}] lies outside"
+            f" {config.ratio_low}-{config.ratio_high}"
+        )
         return Due(reason="drift", detail=detail)
     return None
 

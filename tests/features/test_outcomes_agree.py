@@ -2,9 +2,9 @@
 
 Method: hypothesis draws exposures (some reported twice, some that may not teach), reactions in
 time, late, quick to be taken back, and rulings on users and on single responses. The relation, the
-exposures that examples are drawn from, an experiment's rows, the page, online counts and their
-histories are held against tests/features/outcomes_oracle.py. F(age) is held against the same
-estimate made by loops, and against a stream whose delays are known.
+exposures that examples are drawn from, an experiment's rows, the page, what drift is read from,
+online counts and their histories are held against tests/features/outcomes_oracle.py. F(age) is
+held against the same estimate made by loops, and against a stream whose delays are known.
 """
 
 import random
@@ -24,6 +24,7 @@ from features.history import current_sql, history_sql
 from features.outcomes import ARRIVALS_MIN
 from features.views import connect
 from rluf.demo.findings import shown_in
+from rluf.turn.drift import sample
 from serving.facts import read_facts
 from streams.events import Event
 from streams.signals import SIGNALS
@@ -104,12 +105,16 @@ def test_every_reader_says_what_a_loop_over_events_says(events: list[Event]) -> 
                 connection.sql(sql("user_id", strength=20.0, rate=0.05)).to_arrow_table()
                 for sql in (current_sql, history_sql)
             )
+        drift = sample(FeaturesConfig(root=root, maturity_s=0), "love", "true", by_day=False)
         arms = shown_in(root, "x", "love").to_pylist()
     assert_are_outcomes(rows, expected)
     assert_are_outcomes(exposed, {(*key, "love"): each for key, each in of_love.items()})
     assert Counter((row["arm"], row["loved"]) for row in arms) == Counter(
         (each.arm, each.stands) for each in that_count
     )
+    assert dict(zip(drift.keys, drift.loved, strict=True)) == {
+        key: each.stands for key, each in of_love.items() if each.counts
+    }
     assert {p.policy: (p.num_shown, p.num_loved) for p in facts.love} == {
         policy: (
             sum(each.policy == policy for each in that_count),

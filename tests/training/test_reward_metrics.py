@@ -343,3 +343,15 @@ def test_two_models_on_the_same_rows_are_compared_more_sharply_than_apart():
 def test_wilson_intervals_are_those_of_the_textbook(successes, trials, low, high):
     """Brown, Cai and DasGupta 2001 give the same to four places."""
     assert wilson_interval(successes, trials) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_what_has_not_arrived_yet_is_expected_less_often():
+    """Of half of the rows only a quarter of the loves has come: the perfect model's ratio is 1."""
+    rng = np.random.default_rng(0)
+    p = rng.uniform(0.1, 0.9, 8_000)
+    arrived = np.where(np.arange(8_000) % 2, 0.25, 1.0)
+    y = (rng.random(8_000) < p * arrived).astype(np.float64)
+    users = np.arange(8_000) // 4
+    scored = Scored(logits=np.log(p / (1 - p)), labels=y, users=users, lengths=p, arrived=arrived)
+    assert measure(scored).predicted_over_observed == pytest.approx(1.0, abs=0.04)
+    assert measure(replace(scored, arrived=None)).predicted_over_observed > 1.5

@@ -3,12 +3,14 @@
 Method: a table of moments for the pure rule; known shifts for the population stability index.
 """
 
+import math
 import random
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from models.verdicts import Measure
 from rluf.turn.schedule import (
     Drift,
     Due,
@@ -33,8 +35,24 @@ def started(hours_ago: float) -> ScheduleState:
     return replace(QUIET, last_started_at=NOW - timedelta(hours=hours_ago))
 
 
-def drifted(*ratios: float, psi: float | None = None, hours_ago: float = 2) -> ScheduleState:
-    return replace(started(hours_ago), drift=Drift(psi=psi, ratios=ratios))
+def drifted(
+    low: float | None = None,
+    high: float = math.nan,
+    *,
+    psi: float | None = None,
+    hours_ago: float = 2,
+) -> ScheduleState:
+    ratio = None
+    if low is not None:
+        ratio = Measure(
+            name="observed_over_predicted",
+            value=(low + high) / 2,
+            low=low,
+            high=high,
+            unit="ratio",
+            num_users=50,
+        )
+    return replace(started(hours_ago), drift=Drift(psi=psi, ratio=ratio))
 
 
 @pytest.mark.parametrize(
@@ -75,13 +93,13 @@ def drifted(*ratios: float, psi: float | None = None, hours_ago: float = 2) -> S
         pytest.param(drifted(psi=0.26), CONFIG, "drift", id="shift above it"),
         pytest.param(drifted(psi=9.0), replace(CONFIG, psi_max=0), None, id="shift off"),
         pytest.param(drifted(psi=9.0, hours_ago=0.5), CONFIG, None, id="drift has to rest"),
-        pytest.param(drifted(1.2), CONFIG, None, id="one day outside, no second"),
-        pytest.param(drifted(1.2, 1.0), CONFIG, None, id="came back"),
-        pytest.param(drifted(1.0, 1.2), CONFIG, None, id="went out today"),
-        pytest.param(drifted(1.0, 1.2, 0.8), CONFIG, "drift", id="two days outside"),
-        pytest.param(drifted(0.9, 1.1), CONFIG, None, id="two days at the limits"),
-        pytest.param(drifted(1.2, 1.2), replace(CONFIG, ratio_days=0), None, id="ratio off"),
-        pytest.param(drifted(1.2), replace(CONFIG, ratio_days=1), "drift", id="one day is enough"),
+        pytest.param(drifted(0.8, 1.6), CONFIG, None, id="ratio not known well enough"),
+        pytest.param(drifted(1.0, 1.4), CONFIG, None, id="may still be tolerated"),
+        pytest.param(drifted(1.1, 1.4), CONFIG, None, id="ratio at the limit"),
+        pytest.param(drifted(1.11, 1.4), CONFIG, "drift", id="loved more than predicted"),
+        pytest.param(drifted(0.5, 0.89), CONFIG, "drift", id="loved less than predicted"),
+        pytest.param(drifted(math.nan, math.nan), CONFIG, None, id="too few to say"),
+        pytest.param(drifted(1.2, 1.4), replace(CONFIG, drift_alpha=0), None, id="ratio off"),
     ],
 )
 def test_a_turn_is_due_by_the_table(
@@ -93,8 +111,8 @@ def test_a_turn_is_due_by_the_table(
 
 def test_the_reason_reads_as_a_sentence() -> None:
     assert str(Due(reason="labels", detail="7 new ones")) == "labels: 7 new ones"
-    found = due(NOW, drifted(1.2, 0.8), CONFIG)
-    assert str(found) == "drift: observed/predicted 1.20, 0.80 lies outside 0.9-1.1"
+    found = due(NOW, drifted(1.2, 1.4), CONFIG)
+    assert str(found) == "drift: observed/predicted 1.30 [1.20, 1.40] lies outside 0.9-1.1"
 
 
 @pytest.mark.parametrize(
@@ -104,6 +122,7 @@ def test_the_reason_reads_as_a_sentence() -> None:
         ({"new_labels": -5}, "new_labels is 0"),
         ({"poll_s": 0.0}, "poll_s is more than 0"),
         ({"ratio_low": 1.2}, "ratio_low lies between"),
+        ({"drift_alpha": 1.0}, "drift_alpha lies from 0"),
         ({"cron": "61 3 * * *"}, "schedule.cron: .*'61' is no minute; allowed are 0 to 59"),
         ({"cron": "@daily", "cron_zone": "Mars/Olympus"}, "no time zone is named 'Mars/Olympus'"),
     ],
