@@ -2,7 +2,7 @@
 
     exposed      every exposure once: to whom, by which policy and arm, may it teach, who barred it
     exposures    those of them that count: learnable and not quarantined
-    answers      the reactions that count, each with its exposure: in time, not quarantined
+    answers      the reactions to these that count: in time, not quarantined
     outcomes     exposure x signal: what stands, what was a mis-tap, how much has arrived by its age
 
 "Loved" means one thing everywhere: an outcome of love that `counts` and `stands`. Examples, drift,
@@ -26,13 +26,6 @@ WINDOW_MAX = max(signal.window for signal in SIGNALS.values())
 ARRIVALS_MIN = 30
 """Reactions, of the exposures that are old enough to have one at a delay, below which F says
 nothing at that delay: one more or less moves the estimate by 3 %."""
-OUTCOME_COLUMNS = (
-    *("response_id", "user_id", "signal", "policy", "experiment", "arm", "propensity"),
-    *("shown_at", "known_at", "age_s", "learnable", "quarantined", "quarantined_by"),
-    *("added_at", "removed_at", "answer_known_at", "stands", "mistap", "taken_back", "too_late"),
-    "counts",
-)
-"""Of the view folded_outcomes; outcomes has `arrived` beside them."""
 
 
 def exposed_sql(shown: str) -> str:
@@ -80,12 +73,12 @@ def exposures_sql(exposed: str = "exposed") -> str:
 
 
 def answers_sql(exposed: str = "exposures", counted: str = "counted") -> str:
-    """SELECT the reactions that count, each with when and by which policy its exposure was shown.
+    """SELECT the reactions that count, to exposures that do.
 
     What was added after the signal's window is left out; it may be taken back at any time.
     """
     return f"""
-        SELECT each.*, policy, shown_at, exposed.known_at AS shown_known_at
+        SELECT each.*
         FROM {counted} AS each JOIN {exposed} AS exposed USING (response_id, user_id)
         WHERE {is_in_time_sql("each")}"""
 
@@ -98,7 +91,7 @@ def is_in_time_sql(reactions: str) -> str:
 
 
 def folded_outcomes_sql(now: str) -> str:
-    """SELECT OUTCOME_COLUMNS: exposure x signal, as seen at `now` (SQL of a TIMESTAMPTZ).
+    """SELECT exposure x signal with what came of it, as seen at `now` (SQL of a TIMESTAMPTZ).
 
     stands, mistap and taken_back are never NULL; of what is quarantined or not learnable they say
     what stood of the reactions that are not quarantined themselves. age_s is how long a reaction

@@ -130,8 +130,14 @@ def _mature_from(exposures: pa.Table, config: FeaturesConfig) -> float | None:
 
 
 def load_snapshot(path: Path) -> Snapshot:
-    """Read a snapshot. Raises ValueError where its rows are not those that its hash names."""
+    """Read a snapshot. Raises ValueError where its rows are not those that its hash names, or where
+    it was taken by a program of another version."""
     manifest = json.loads((path / "manifest.json").read_text("utf-8"))
+    if manifest["version"] != VERSION:
+        raise ValueError(
+            f"{path} holds examples of version {manifest['version']}, this program reads {VERSION}:"
+            f" take it anew, as of {manifest['as_of']}"
+        )
     examples = pq.read_table(path / "examples.parquet")
     seen = _hash(examples, manifest["signal"], manifest["settings"])
     if seen != manifest["hash"]:

@@ -110,7 +110,11 @@ def read_facts(connection: duckdb.DuckDBPyConnection, now: datetime) -> StoreFac
     """Ask a connection of features.views.connect."""
     connection.execute("CREATE TEMP TABLE seen AS SELECT * FROM exposed")
     connection.execute("CREATE TEMP TABLE held AS SELECT * FROM labels")
-    connection.execute(f"CREATE TEMP TABLE came AS SELECT * FROM folded_outcomes WHERE {COUNTED}")
+    connection.execute(
+        "CREATE TEMP TABLE came AS"
+        " SELECT response_id, user_id, signal, policy, added_at, stands, mistap, taken_back, counts"
+        f" FROM folded_outcomes WHERE {COUNTED} AND (signal = '{SIGNAL}' OR added_at IS NOT NULL)"
+    )
     last_shown_at, last_reaction_at = connection.sql(
         "SELECT (SELECT max(known_at) FROM raw_shown), (SELECT max(known_at) FROM raw_reactions)"
     ).fetchall()[0]

@@ -265,8 +265,8 @@ def test_a_young_streams_base_rate_is_that_of_what_will_come_not_of_what_has(tmp
             events.append(reaction(name, "add", seconds + delay_s, user_id=f"u{number}"))
     as_of = at(2_000 * 86.4)
     store_all(tmp_path, events)
-    kept = take(tmp_path, as_of=as_of, maturity_s=0, positive_share=0.9)
-    naive = take(tmp_path, as_of=as_of, maturity_s=0, positive_share=0.9, maturity_share=0)
+    kept = take(tmp_path, as_of=as_of, maturity_s=0)
+    naive = take(tmp_path, as_of=as_of, maturity_s=0, maturity_share=0)
     rows = kept.examples()
     rate = kept.num_positives / kept.num_rows
     assert rate == pytest.approx(0.3, abs=0.053)
@@ -327,6 +327,15 @@ def test_no_positives_is_said_with_what_was_seen_and_what_is_needed(month, tmp_p
         take(month, as_of=at(10**6), maturity_s=10**7)
     with pytest.raises(ValueError, match="signal is 'hug', must be one of love"):
         take(month, "hug")
+
+
+def test_a_snapshot_of_another_version_is_refused_with_what_to_do(tmp_path):
+    store_all(tmp_path, MONTH)
+    path = take(tmp_path).path
+    manifest = json.loads((path / "manifest.json").read_text("utf-8")) | {"version": 1}
+    (path / "manifest.json").write_text(json.dumps(manifest), "utf-8")
+    with pytest.raises(ValueError, match=r"examples of version 1, this program reads 2: take it"):
+        load_snapshot(path)
 
 
 def test_a_frozen_snapshot_can_be_loaded_and_its_change_is_noticed(tmp_path):
