@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from streams.events import Event, GuardVerdict, Reaction, Shown
+from streams.events import Event, GuardRuling, Reaction, Shown
 from streams.reactions import ReactionState
 from streams.signals import SIGNALS
 
@@ -36,7 +36,7 @@ class Outcome:
 
 def outcomes_of(events: Sequence[Event]) -> dict[tuple[str, str, str], Outcome]:
     """By response, user and signal. Every verdict is a quarantine that stands."""
-    rulings = [event for event in events if isinstance(event, GuardVerdict)]
+    rulings = [event for event in events if isinstance(event, GuardRuling)]
     reports: dict[tuple[str, str], list[Shown]] = {}
     for event in events:
         if isinstance(event, Shown):
@@ -75,7 +75,7 @@ def outcomes_of(events: Sequence[Event]) -> dict[tuple[str, str, str], Outcome]:
     return found
 
 
-def covers(ruling: GuardVerdict, tap: Reaction) -> bool:
+def covers(ruling: GuardRuling, tap: Reaction) -> bool:
     """Whether the reaction is quarantined."""
     return (
         ruling.user_id == tap.user_id
@@ -84,7 +84,7 @@ def covers(ruling: GuardVerdict, tap: Reaction) -> bool:
     )
 
 
-def bars(ruling: GuardVerdict, first: Shown) -> bool:
+def bars(ruling: GuardRuling, first: Shown) -> bool:
     """Whether the exposure is: it could still be answered when the ruling on its user began."""
     if ruling.user_id != first.user_id:
         return False
