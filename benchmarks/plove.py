@@ -306,7 +306,7 @@ def examples_of(data: Labelled, rows: npt.NDArray[np.int64]) -> Examples:
     ones = np.ones(len(rows))
     return Examples(
         split="", chats=chats, labels=data.labels[rows], user_ids=[data.groups[r] for r in rows],
-        kappas=ones, weights=ones, user_offsets=0 * ones,
+        kappas=ones, weights=ones, arrived=ones, user_offsets=0 * ones,
         lengths=np.array([float(len(chat[-1]["content"])) for chat in chats]), segments={},
     )  # fmt: skip
 

@@ -10,7 +10,7 @@ recipe. docs/guard.md says how to read and reverse a ruling.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 
@@ -19,14 +19,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from streams.guard.facts import (
-    US_PER_DAY,
     US_PER_HOUR,
     US_PER_S,
     GuardFacts,
     Longs,
-    Taps,
 )
 from streams.guard.graph import components, pairs_of
+from streams.guard.hits import Hit, count_runs, days_of, first_seen, of_days, of_exposure, of_tap
 from streams.guard.ranges import RANGES, check, check_pattern
 from streams.guard.text import copied_share
 from streams.signals import SIGNALS
@@ -120,16 +119,6 @@ class GuardConfig:
         check_pattern("begging", self.begging)
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """What a rule found, in the numbers of GuardFacts; `response` -1 stands for all."""
-
-    user: int
-    response: int
-    at: int
-    evidence: Mapping[str, str | int | float]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
     """One way to tell praise that is no opinion."""
@@ -143,16 +132,16 @@ class Rule:
 def user_cap(facts: GuardFacts, config: GuardConfig) -> Iterable[Hit]:
     """Days on which one user praised more with one signal than is believed: the whole day."""
     taps = facts.firsts
-    day = _days_of(facts, taps)
+    day = days_of(facts, taps)
     order = np.lexsort((taps.signal, day, taps.user))
     user, day, signal = taps.user[order], day[order], taps.signal[order]
-    starts, num = _counts(user, day, signal)
+    starts, num = count_runs(user, day, signal)
     most: dict[tuple[int, int], int] = {}
     for start, praised in zip(starts.tolist(), num.tolist(), strict=True):
         if praised > config.user_cap:
             key = int(user[start]), int(day[start])
             most[key] = max(praised, most.get(key, 0))
-    yield from _of_days(facts, most, allowed=config.user_cap)
+    yield from of_days(facts, most, allowed=config.user_cap)
 
 
 def network_cap(facts: GuardFacts, config: GuardConfig) -> Iterable[Hit]:
@@ -162,17 +151,17 @@ def network_cap(facts: GuardFacts, config: GuardConfig) -> Iterable[Hit]:
     day who praised would be left out, and those who did not would stay.
     """
     taps = facts.firsts.where(facts.firsts.network >= 0)
-    day = _days_of(facts, taps)
+    day = days_of(facts, taps)
     order = np.lexsort((day, taps.network))
     network, day = taps.network[order], day[order]
-    starts, num = _counts(network, day)
+    starts, num = count_runs(network, day)
     most: dict[tuple[int, int], int] = {}
     for start, praised in zip(starts.tolist(), num.tolist(), strict=True):
         if praised > config.network_cap:
             for user in np.unique(taps.user[taps.network == network[start]]).tolist():
                 key = int(user), int(day[start])
                 most[key] = max(praised, most.get(key, 0))
-    yield from _of_days(facts, most, allowed=config.network_cap)
+    yield from of_days(facts, most, allowed=config.network_cap)
 
 
 def always(facts: GuardFacts, config: GuardConfig) -> Iterable[Hit]:
@@ -185,7 +174,7 @@ def always(facts: GuardFacts, config: GuardConfig) -> Iterable[Hit]:
         return
     from scipy.special import bdtrc  # Here: it takes memory that a worker without peers spares.
 
-    since = _first_seen(facts)
+    since = first_seen(facts)
     for signal, name in enumerate(facts.signals):
         is_one = (facts.firsts.signal == signal) & (facts.firsts.exposure >= 0)
         praised = np.bincount(facts.firsts.user[is_one], minlength=num)
@@ -261,7 +250,7 @@ def together(facts: GuardFacts, config: GuardConfig) -> Iterable[Hit]:
         edges_b.append(other[keep])
         np.maximum.at(met, one[keep], times[keep])
         np.maximum.at(met, other[keep], times[keep])
-    since = _first_seen(facts)
+    since = first_seen(facts)
     for members in components(np.concatenate(edges_a), np.concatenate(edges_b)):
         if len(members) >= config.together_accounts:
             for user in members:
@@ -328,7 +317,7 @@ def dictated(facts: GuardFacts, config: GuardConfig) -> Iterable[Hit]:
         )
         if ordered[place] or share >= config.dictated_share:
             seen = {"copied": share, "allowed": config.dictated_share}
-            yield _of_exposure(facts, int(rows[place]), seen)
+            yield of_exposure(facts, int(rows[place]), seen)
 
 
 def self_praise(facts: GuardFacts, config: GuardConfig) -> Iterable[Hit]:
@@ -336,7 +325,7 @@ def self_praise(facts: GuardFacts, config: GuardConfig) -> Iterable[Hit]:
     shown, taps = facts.exposures, facts.firsts
     policies = {name.partition("@")[0] for name in pc.unique(shown.policy).to_pylist()}
     policies |= set(pc.unique(shown.policy).to_pylist())
-    since = _first_seen(facts)
+    since = first_seen(facts)
     for user in np.unique(np.concatenate((taps.user, shown.user))).tolist():
         name = facts.users[user].as_py()
         if name in policies or any(fnmatchcase(name, each) for each in config.house_accounts):
@@ -345,11 +334,11 @@ def self_praise(facts: GuardFacts, config: GuardConfig) -> Iterable[Hit]:
         matches = pc.match_substring_regex(shown.text, config.begging)
         begs = np.flatnonzero(matches.to_numpy(zero_copy_only=False))
         for row in begs.tolist():
-            yield _of_exposure(facts, row, {"response": "asks for it"})
+            yield of_exposure(facts, row, {"response": "asks for it"})
         asks = np.zeros(len(facts.responses), np.bool_)
         asks[shown.response[begs]] = True
         for row in np.flatnonzero(asks[taps.response] & (taps.exposure < 0)).tolist():
-            yield _of_tap(taps, row, {"response": "asks for it"})
+            yield of_tap(taps, row, {"response": "asks for it"})
 
 
 RULES = {
@@ -367,62 +356,8 @@ RULES = {
 }
 
 
-def _of_tap(taps: Taps, row: int, evidence: Mapping[str, str | int | float]) -> Hit:
-    return Hit(int(taps.user[row]), int(taps.response[row]), int(taps.at[row]), evidence)
-
-
-def _of_exposure(facts: GuardFacts, row: int, evidence: Mapping[str, str | int | float]) -> Hit:
-    shown = facts.exposures
-    return Hit(int(shown.user[row]), int(shown.response[row]), int(shown.at[row]), evidence)
-
-
-def _of_days(
-    facts: GuardFacts, most: Mapping[tuple[int, int], int], *, allowed: int
-) -> Iterable[Hit]:
-    """All that was shown on these days of users, praised or not; and their praise of what was not
-    shown to them. `most` has the praise seen, by user and day."""
-    if not most:
-        return
-    shown, taps = facts.exposures, facts.firsts
-    judged = np.array(sorted({user for user, _ in most}), np.int64)
-    for row in np.flatnonzero(np.isin(shown.user, judged)).tolist():
-        praised = most.get((int(shown.user[row]), int(shown.at[row]) // US_PER_DAY))
-        if praised is not None:
-            yield _of_exposure(facts, row, {"praised": praised, "allowed": allowed})
-    for row in np.flatnonzero(np.isin(taps.user, judged) & (taps.exposure < 0)).tolist():
-        praised = most.get((int(taps.user[row]), int(taps.at[row]) // US_PER_DAY))
-        if praised is not None:
-            yield _of_tap(taps, row, {"praised": praised, "allowed": allowed})
-
-
-def _days_of(facts: GuardFacts, taps: Taps) -> Longs:
-    """The UTC day on which what was praised was shown; where it is not known, of the praise."""
-    if not len(facts.exposures.at):
-        return taps.at // US_PER_DAY
-    shown_at = facts.exposures.at[np.maximum(taps.exposure, 0)]
-    return np.where(taps.exposure >= 0, shown_at, taps.at) // US_PER_DAY
-
-
-def _first_seen(facts: GuardFacts) -> Longs:
-    """The first exposure or praise of each user, in microseconds: a ruling on an account is on all
-    of it, also on what it was shown before its first praise."""
-    first = np.full(len(facts.users), np.iinfo(np.int64).max)
-    np.minimum.at(first, facts.firsts.user, facts.firsts.at)
-    np.minimum.at(first, facts.exposures.user, facts.exposures.at)
-    return first
-
-
 def _first_praise(facts: GuardFacts) -> Longs:
     """When each user first praised, in microseconds; -1: never."""
     first = np.full(len(facts.users), -1, np.int64)
     first[facts.firsts.user[::-1]] = facts.firsts.at[::-1]  # Sorted by time: the first wins.
     return first
-
-
-def _counts(*keys: Longs) -> tuple[Longs, Longs]:
-    """Where each run of equal rows of sorted keys begins, and how long it is."""
-    num = len(keys[0])
-    is_new = np.ones(num, np.bool_)
-    is_new[1:] = np.any([np.diff(key) != 0 for key in keys], axis=0)
-    starts = np.flatnonzero(is_new)
-    return starts, np.diff(np.append(starts, num))
