@@ -44,7 +44,6 @@ def prepare(settings: Settings, *, log: bool = False, migrate_first: bool = Fals
         ) from None
     for variable, value in {
         "HF_HOME": str(settings.cache / "hf"),
-        "MPLCONFIGDIR": str(settings.cache / "matplotlib"),
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",  # Ours are shown instead.
         "DO_NOT_TRACK": "1",

@@ -41,7 +41,7 @@ fi
 
 say "Installing the pinned dependencies (about 4 minutes the first time) ..."
 install() { "$VENV/bin/python" -m pip install --quiet "$@"; }
-if ! install 'pip>=25.1' 'setuptools>=77' || ! install -c constraints.txt -e . --group test --group check; then
+if ! install 'pip>=25.1' 'setuptools>=77' || ! install -c constraints.txt -e . --group test --group check --group measure; then
     say "The installation failed: the lines above say why. It needs access to a Python package index and"
     say "free disk ($(df -Pm . | awk 'NR == 2 {print $4}') MB left here). Run the same command again to go on."
     exit 2

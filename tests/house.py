@@ -99,6 +99,7 @@ JSON_BORDERS = {
     "rluf/settings.py",
     "rluf/turn/drift.py",
     "rluf/turn/fit_signal.py",
+    "rluf/turn/inputs.py",
     "rluf/turn/jobs.py",
     "rluf/turn/refresh.py",
     "rluf/turn/report.py",

@@ -36,6 +36,7 @@ from rluf.demo.report import Report, write_report
 from rluf.demo.usage import PeakMemory
 from rluf.local import AlreadyUp, Supervisor, is_up, supervised
 from rluf.settings import Settings, load_settings, plain, settings_hash
+from rluf.turn.inputs import Content, PretrainPolicy
 from rluf.turn.refresh import STEPS, preference_steps, refresh
 from rluf.turn.report import Candidate, TurnReport
 from rluf.turn.steps import OnProgress, Say, Step, Steps
@@ -172,16 +173,10 @@ def _make_baseline(
         "--seed", str(settings.demo.seed),
     )  # fmt: skip
     pretrain = settings.training.pretrain
-    key = {"corpus": settings_hash(corpus.read_text("utf-8")), "config": plain(pretrain)}
+    content = Content(path=corpus, hash=settings_hash(corpus.read_text("utf-8")))
+    step = Step(name="policy", job=PretrainPolicy(corpus=content, config=pretrain))
     with Steps(settings.cache / "steps", workers=1, on_progress=on_progress, say=say) as steps:
-        made = steps.run(
-            Step(
-                name="policy",
-                job="pretrain_policy",
-                arguments={"corpus": corpus, "config": pretrain},
-                key=key,
-            )
-        )
+        made = steps.run(step)
     artifact = store_artifact(
         settings.home, settings.refresh.policy, Path(made["folder"]) / "model"
     )
@@ -189,7 +184,7 @@ def _make_baseline(
         settings.refresh.policy,
         artifact=artifact,
         kind="policy",
-        config_hash=settings_hash(key),
+        config_hash=settings_hash(step.key),
         snapshot_hash=None,
         recipe="pretrained on the simulator's grammar",
     )

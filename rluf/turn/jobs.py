@@ -1,14 +1,14 @@
-"""The steps' work, run in worker processes: each job is a name, plain arguments and one folder.
+"""What the jobs of rluf/turn/inputs.py do, in worker processes: each is a function of its inputs.
 
 A job writes what it makes into `out` and returns plain JSON values; it reads nothing but its
-arguments, so that its result depends on nothing else. What one job alone needs and is large (TRL,
-scikit-learn) is imported by that job: the other worker processes stay smaller.
+inputs, so that its result depends on nothing else. What one job alone needs and is large (TRL) is
+imported by that job: the other worker processes stay smaller.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from features.snapshot import load_snapshot
 from models.chat import Chat
 from models.policy import Policy, Reply
 from models.reward import RewardModel
+from rluf.turn.inputs import JUDGES, OnStage
 from training.config import (
     GatesConfig,
     PolicyConfig,
@@ -35,16 +36,6 @@ from training.fit_reward import auroc_rise
 from training.fit_reward import fit_reward as fit_love
 from training.pretrain_policy import pretrain_policy as pretrain
 from training.shared_trunk import share_trunk
-
-OnStage = Callable[[str, int, int], None]
-
-
-def echo(*, out: Path, on_progress: OnStage, value: int = 0, fail: bool = False) -> dict[str, Any]:
-    """Prove that the machinery works: tests run it in real worker processes."""
-    on_progress("echoing", 1, 1)
-    if fail:
-        raise ValueError("told to fail")
-    return {"value": value}
 
 
 def pretrain_policy(
@@ -129,7 +120,6 @@ def improve_policy(
 
 def judge_policy(
     *,
-    out: Path,
     on_progress: OnStage,
     production: Path,
     checkpoints: Sequence[Path],
@@ -141,7 +131,7 @@ def judge_policy(
     rewards: Mapping[str, Path],
     doubts: Mapping[str, str],
     gates: GatesConfig,
-    sampling: PolicyConfig,
+    max_new_tokens: int,
     replies_per_prompt: int,
     seed: int,
 ) -> dict[str, Any]:
@@ -158,7 +148,7 @@ def judge_policy(
         Policy.from_pretrained(production),
         prompts,
         users,
-        max_new_tokens=sampling.max_new_tokens,
+        max_new_tokens=max_new_tokens,
         replies_per_prompt=replies_per_prompt,
         seed=seed,
     )
@@ -274,30 +264,8 @@ class _Judging:
         )
 
 
-JUDGES = {
-    "love": "love-judge",
-    "love_training": "love",
-    "helpfulness": "helpfulness-judge",
-    "safety": "safety-judge",
-}
-"""Role in the evidence to reward model: only love_training has had a say in the training."""
-
-
 def _standing(trial: Trial) -> int:
     """Passed, else undecided, else refused."""
     if trial.passed:
         return 2
     return 0 if any(verdict.ruling == "refused" for verdict in trial.verdicts) else 1
-
-
-JOBS: dict[str, Callable[..., dict[str, Any]]] = {
-    job.__name__: job
-    for job in (
-        echo,
-        pretrain_policy,
-        fit_reward,
-        fit_preference,
-        improve_policy,
-        judge_policy,
-    )
-}

@@ -24,7 +24,14 @@ from models.verdicts import Verdict, measure_from_json, verdict_from_json
 from models.versions import Version
 from rluf.settings import BadSettings, Settings, load_recipe_over, plain, settings_hash
 from rluf.turn.begin import begin_turn, incumbent_of, only_turn
-from rluf.turn.jobs import JUDGES
+from rluf.turn.inputs import (
+    JUDGES,
+    Content,
+    FitPreference,
+    FitReward,
+    ImprovePolicy,
+    JudgePolicy,
+)
 from rluf.turn.prompts import Asked, Practice, evidence_prompts, harmful_prompts, practice_prompts
 from rluf.turn.report import Candidate, TurnReport
 from rluf.turn.steps import OnProgress, Result, Say, Step, Steps
@@ -47,9 +54,9 @@ class Learned:
     result: Result
 
     @property
-    def path(self) -> Path:
+    def content(self) -> Content:
         """The model's folder."""
-        return Path(self.result["folder"]) / "model"
+        return Content(path=Path(self.result["folder"]) / "model", hash=self.version.artifact_hash)
 
     @property
     def verdict(self) -> Verdict:
@@ -217,23 +224,18 @@ class _Turn:
         config = dials.training.policy
         return Step(
             name=f"policy-{_label(recipe)}",
-            job="improve_policy",
-            arguments={
-                "policy": self.registry.open_artifact(production),
-                "prompts": practice.prompts,
-                "held_back": practice.held_back,
-                "rewards": {name: rewards[name].path for name in TRAINING_REWARDS},
-                "config": config,
-                "parent": production.ref,
-            },
-            key={
-                "policy": production.artifact_hash,
-                "prompts": practice.prompts,
-                "held_back": practice.held_back,
-                "rewards": {n: rewards[n].version.artifact_hash for n in TRAINING_REWARDS},
-                "config": config,
-            },
+            job=ImprovePolicy(
+                policy=self._content(production),
+                prompts=practice.prompts,
+                held_back=practice.held_back,
+                rewards={name: rewards[name].content for name in TRAINING_REWARDS},
+                config=config,
+                parent=production.ref,
+            ),
         )
+
+    def _content(self, version: Version) -> Content:
+        return Content(path=self.registry.open_artifact(version), hash=version.artifact_hash)
 
     def _judging(
         self,
@@ -255,35 +257,24 @@ class _Turn:
         }
         return Step(
             name=f"evidence-{_label(recipe)}",
-            job="judge_policy",
-            arguments={
-                "production": self.registry.open_artifact(production),
-                "checkpoints": [folder / name for name in improved["checkpoints"]],
-                "win_rates": improved["win_rates"],
-                "checkpoints_max": refresh.evidence_checkpoints_max,
-                "prompts": asked.chats,
-                "users": asked.users,
-                "harmful": harmful,
-                "rewards": {name: reward.path for name, reward in rewards.items()},
-                "doubts": doubts,
-                "gates": config.gates,
-                "sampling": config.policy,
-                "replies_per_prompt": self.settings.refresh.evidence_replies,
-                "seed": self.settings.refresh.seed,
-            },
-            key={
-                "candidate": improving.folder,
-                "checkpoints_max": refresh.evidence_checkpoints_max,
-                "prompts": asked.chats,
-                "users": asked.users,
-                "harmful": harmful,
-                "doubts": doubts,
-                "rewards": {name: r.version.artifact_hash for name, r in rewards.items()},
-                "gates": config.gates,
-                "max_new_tokens": config.policy.max_new_tokens,
-                "replies_per_prompt": self.settings.refresh.evidence_replies,
-                "seed": self.settings.refresh.seed,
-            },
+            job=JudgePolicy(
+                production=self._content(production),
+                checkpoints=[
+                    Content(path=folder / name, hash=f"{improving.folder}/{name}")
+                    for name in improved["checkpoints"]
+                ],
+                win_rates=improved["win_rates"],
+                checkpoints_max=refresh.evidence_checkpoints_max,
+                prompts=asked.chats,
+                users=asked.users,
+                harmful=harmful,
+                rewards={name: reward.content for name, reward in rewards.items()},
+                doubts=doubts,
+                gates=config.gates,
+                max_new_tokens=config.policy.max_new_tokens,
+                replies_per_prompt=refresh.evidence_replies,
+                seed=refresh.seed,
+            ),
         )
 
     def _conclude(
@@ -380,23 +371,17 @@ def preference_steps(settings: Settings) -> dict[str, Step]:
     files = {"helpfulness": refresh.helpfulness_pairs, "safety": refresh.safety_pairs}
     for kind, file in files.items():
         pairs = hashlib.sha256(Path(file).read_bytes()).hexdigest()
-        for name, half in ((kind, "a"), (f"{kind}-judge", "b")):
+        halves: tuple[tuple[str, Literal["a", "b"]], ...] = ((kind, "a"), (f"{kind}-judge", "b"))
+        for name, half in halves:
             config = settings.training.preference
             plans[name] = Step(
                 name=name,
-                job="fit_preference",
-                arguments={
-                    "pairs": Path(file),
-                    "half": half,
-                    "config": config,
-                    "gates": settings.training.gates,
-                },
-                key={
-                    "pairs": pairs,
-                    "half": half,
-                    "config": config,
-                    "gates": settings.training.gates,
-                },
+                job=FitPreference(
+                    pairs=Content(path=Path(file), hash=pairs),
+                    half=half,
+                    config=config,
+                    gates=settings.training.gates,
+                ),
             )
     return plans
 
@@ -411,23 +396,12 @@ def reward_step(
     incumbent: Version | None,
 ) -> Step:
     """Plan the fit of a reward model, held against the one in use on the same later users."""
-    before = None if incumbent is None else registry.open_artifact(incumbent)
-    return Step(
-        name=name,
-        job="fit_reward",
-        arguments={
-            "snapshot": snapshot.path,
-            "config": config,
-            "gates": gates,
-            "incumbent": before,
-        },
-        key={
-            "snapshot": snapshot.hash,
-            "config": config,
-            "gates": gates,
-            "incumbent": None if incumbent is None else incumbent.artifact_hash,
-        },
-    )
+    before = None
+    if incumbent is not None:
+        before = Content(path=registry.open_artifact(incumbent), hash=incumbent.artifact_hash)
+    source = Content(path=snapshot.path, hash=snapshot.hash)
+    job = FitReward(snapshot=source, config=config, gates=gates, incumbent=before)
+    return Step(name=name, job=job)
 
 
 def _check(settings: Settings, say: Say) -> None:

@@ -31,6 +31,7 @@ from typing import Any
 
 from files.durable import make_folder, sync_folder, write_durably
 from rluf.settings import settings_hash
+from rluf.turn.inputs import TurnJob, key_of
 
 logger = logging.getLogger(__name__)
 
@@ -48,19 +49,20 @@ PARENT_POLL_S = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One piece of work: a job of rluf/turn/jobs.py and everything that its result depends on."""
+    """One job under the name that it has in its turn."""
 
     name: str
-    job: str
-    arguments: Mapping[str, Any]
-    """Plain values and paths for the job; `out` and `on_progress` are added."""
-    key: Mapping[str, Any]
-    """What the result depends on, by content: hashes and dials, never paths."""
+    job: TurnJob
+
+    @property
+    def key(self) -> Mapping[str, object]:
+        """What the result depends on."""
+        return key_of(self.job)
 
     @property
     def folder(self) -> str:
         """Name of the folder that holds the result."""
-        return f"{self.name}-{settings_hash(self.job, self.key)[:16]}"
+        return f"{self.name}-{settings_hash(self.key)[:16]}"
 
 
 class Steps:
@@ -114,7 +116,7 @@ class Steps:
         for left in self.root.glob(f".{step.folder}.*"):
             shutil.rmtree(left)  # What a killed run left; the lease forbids two runs at once.
         out.mkdir()
-        return self._pool.submit(_run_job, step.name, step.job, dict(step.arguments), out)
+        return self._pool.submit(_run_job, step.name, step.job, out)
 
     def _finish(self, step: Step, future: Future[Result] | None) -> Result:
         folder = self.root / step.folder
@@ -157,7 +159,7 @@ def _give_memory_back() -> None:
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
-def _run_job(step: str, job: str, arguments: dict[str, Any], out: Path) -> Result:
+def _run_job(step: str, job: TurnJob, out: Path) -> Result:
     """Run one job in this worker process and write its result last."""
 
     def on_progress(stage: str, done: int, total: int) -> None:
@@ -167,9 +169,9 @@ def _run_job(step: str, job: str, arguments: dict[str, Any], out: Path) -> Resul
             except queue.Full:
                 logger.debug("progress dropped")
 
-    jobs = import_module("rluf.turn.jobs").JOBS  # Takes seconds, which are not the step's.
+    import_module("rluf.turn.jobs")  # Takes seconds, which are not the step's.
     began = time.monotonic()
-    result: Result = jobs[job](out=out, on_progress=on_progress, **arguments)
+    result: Result = job.run(out, on_progress)
     result["seconds"] = round(time.monotonic() - began, 2)
     _give_memory_back()
     result[FILES] = _digest(out)

@@ -31,6 +31,7 @@ from rluf.erase import erase_facts
 from rluf.faults import FAULT, UNAVAILABLE, exit_code_of
 from rluf.local import Supervisor, is_up, read_state, supervised
 from rluf.settings import BadSettings, Settings, load_settings
+from rluf.turn.inputs import Echo
 from rluf.turn.steps import RESULT, Step, Steps
 from rluf.wiring import find_brokers, prepare
 from streams.errors import Unavailable
@@ -174,7 +175,7 @@ def in_folder(name: str, damage: Callable[[Path], None]) -> Callable[[Path], Non
 def test_a_damaged_step_is_run_again_and_a_sound_one_is_kept(tmp_path):
     """All in one, because a worker process takes seconds to start."""
     said: list[str] = []
-    step = Step(name="echo", job="echo", arguments={"value": 3}, key={"value": 3})
+    step = Step(name="echo", job=Echo(value=3))
     with Steps(tmp_path, workers=1, on_progress=lambda *_: None, say=said.append) as steps:
         first = steps.run(step)
         folder = Path(first["folder"])
