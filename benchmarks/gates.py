@@ -30,8 +30,8 @@ import torch
 from scipy.stats import norm
 
 from models.chat import Chat
-from models.policy import Reply
 from models.reading import Spelled
+from models.replies import Reply
 from models.reward import RewardModel
 from models.verdicts import Ruling, ruling_together
 from rluf.settings import load_settings

@@ -7,73 +7,40 @@ server), the log-probability of each reply, and pieces as they are made.
 
 # N replies of one batch, P prompt tokens, T reply tokens, V vocabulary
 
-import inspect
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections import deque
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
+from models.batch import Batch, Row
 from models.card import ModelCardFacts, write_card
 from models.chat import Chat
+from models.decoding import Decoder, PaddedDecoder, accepted_inputs
+from models.generation import Generation, Wish
 from models.lean import lean_imports
+from models.llama import LlamaDecoder, is_plain_llama, is_row_exact
 from models.published import make_portable, save_model
-from models.sampling import (
-    Dials,
-    Drawn,
-    draw_tokens,
-    left_pad,
-    likeliest,
-    make_draws,
-    penalise,
-)
-from models.spelling import Speller, SpeltToken
-from models.stops import StopCutter
-from models.tokens import ChatTokenizer, TextStream
+from models.replies import Piece, Reply
+from models.sampling import Dials, left_pad, make_draws
+from models.spelling import Speller
+from models.tokens import ChatTokenizer
 
 with lean_imports():
     from transformers import (
         AutoModelForCausalLM,
         AutoTokenizer,
+        LlamaForCausalLM,
         PreTrainedModel,
         PreTrainedTokenizerBase,
     )
 
-FinishReason: TypeAlias = Literal["stop", "length"]
-
+REFILL_PART = 4
+"""Where many replies are sampled, others begin once this part of the batch's places is free."""
 CONTEXT_TOKENS_DEFAULT = 2048
 """The context taken for a model whose config does not say how long it is."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
-    """One sampled answer."""
-
-    text: str
-    logprob: float
-    """Sum over the reply's tokens (its end of turn included) of log p, in nats, at temperature 1
-    and without top-p, whatever it was sampled at: what `Policy.log_probs` gives again."""
-    prompt_tokens: int
-    completion_tokens: int
-    finish_reason: FinishReason
-    is_cut: bool = False
-    """A stop sequence ended it: `text` is what came before, the rest is of all that was drawn."""
-    token_ids: tuple[int, ...] = ()
-    """The tokens as sampled. A text may have many spellings in tokens, so log-probabilities under
-    another model are taken of these, not of the text."""
-    spelt: tuple[SpeltToken, ...] = ()
-    """Each token with its spelling, where log-probabilities were asked for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A part of a reply's text, as soon as it is sure."""
-
-    text: str
-    spelt: tuple[SpeltToken, ...] = ()
-    """Its tokens, where log-probabilities were asked for."""
 
 
 class Policy:
@@ -90,7 +57,7 @@ class Policy:
             tokenizer.chat_template = self.spelling.plain_template()
         self._eos_ids = _end_tokens(model, tokenizer)
         self._pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
-        self._accepts = frozenset(inspect.signature(model.forward).parameters)
+        self._accepts = accepted_inputs(model)
         self.speller = Speller(tokenizer)
 
     @classmethod
@@ -133,32 +100,66 @@ class Policy:
         dials = Dials(max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p)
         prompts = [self._prompt_ids(chat, dials.max_new_tokens) for chat in chats]
         draws_NT = make_draws(len(prompts), max_new_tokens, seed)
-        replies: dict[int, Reply] = {}
-        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # Little padding.
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
-            sampled = self.sample([prompts[i] for i in rows], draws_NT[rows], dials)
-            for i, (tokens, logps) in zip(rows, sampled, strict=True):
-                replies[i] = self._finished(prompts[i], tokens, sum(logps))
-        return [replies[i] for i in range(len(prompts))]
+        sampled = self.sample(prompts, draws_NT, dials, batch_size=batch_size)
+        return [
+            self.finished(prompt, tokens, sum(logps))
+            for prompt, (tokens, logps) in zip(prompts, sampled, strict=True)
+        ]
 
     def sample(
-        self, prompts: Sequence[list[int]], draws_NT: Tensor, dials: Dials
+        self,
+        prompts: Sequence[list[int]],
+        draws_NT: Tensor,
+        dials: Dials,
+        *,
+        batch_size: int | None = None,
     ) -> list[tuple[list[int], list[float]]]:
-        """One batch in tokens: to each prompt its reply, and log p of each of the reply's tokens.
+        """In tokens: to each prompt its reply, and log p of each of the reply's tokens.
 
         `draws_NT`, float64 in [0, 1), is all the chance there is: one number for each token.
+        `batch_size` are under way at a time; None takes all at once.
         """
-        sampled: list[tuple[list[int], list[float]]] = [([], []) for _ in prompts]
-        for step in self._steps(list(prompts), draws_NT, dials):
-            for drawn in step:
-                sampled[drawn.row][0].append(drawn.token)
-                sampled[drawn.row][1].append(drawn.logprob)
-        return sampled
+        rows = [
+            Row(prompt=list(prompt), draws=draws, dials=dials)
+            for prompt, draws in zip(prompts, draws_NT.tolist(), strict=True)
+        ]
+        size = batch_size or len(rows)
+        waiting = deque(sorted(rows, key=lambda row: len(row.prompt)))  # Little padding.
+        logps: dict[Row, list[float]] = {row: [] for row in rows}
+        batch, num_rows = self.batch(), 0
+        while waiting or num_rows:
+            # A few at a time: a prompt costs as much alone as with company.
+            if waiting and size - num_rows >= min(len(waiting), max(1, size // REFILL_PART)):
+                joining = [waiting.popleft() for _ in range(min(size - num_rows, len(waiting)))]
+                batch.join(joining)
+                num_rows += len(joining)
+            for row, drawn in batch.step():
+                logps[row].append(drawn.logprob)
+                num_rows -= row.is_over
+        return [(row.tokens, logps[row]) for row in rows]
+
+    def batch(self) -> Batch:
+        """A batch of rows of this policy, empty yet."""
+        return Batch(self._make_decoder, self._eos_ids, is_exact=self.is_row_exact)
+
+    @cached_property
+    def is_row_exact(self) -> bool:
+        """Whether a row's numbers are the same to the last bit whatever its neighbours are."""
+        model = self.model
+        return isinstance(model, LlamaForCausalLM) and self._is_plain_llama and is_row_exact(model)
+
+    @cached_property
+    def _is_plain_llama(self) -> bool:
+        return is_plain_llama(self.model)
+
+    def _make_decoder(self) -> Decoder:
+        if self._is_plain_llama and isinstance(self.model, LlamaForCausalLM):
+            return LlamaDecoder(self.model)
+        return PaddedDecoder(self.model, self._pad_id)
 
     def prompt_tokens(self, chat: Chat) -> int:
         """How many tokens the chat has before the reply, nothing cut."""
-        return len(self._chat_ids(chat))
+        return len(self.chat_ids(chat))
 
     def stream(
         self,
@@ -185,38 +186,28 @@ class Policy:
         stops: Sequence[Sequence[str]] = (),
         in_pieces: bool = False,
         with_logprobs: bool = False,
-        left: set[int] | None = None,
     ) -> Iterator[list[tuple[int, Piece | Reply]]]:
         """Samples one reply to each chat, all at once; yields after each token what is ready.
 
         That is, as (row, what): pieces of text, where asked for, and each Reply as soon as it is at
-        its end, which may be one of its row's stop sequences. Rows that the caller puts into `left`
-        meanwhile are generated no further; what the others draw does not depend on it.
+        its end, which may be one of its row's stop sequences.
         """
-        prompts = [self._prompt_ids(chat, dials.max_new_tokens) for chat in chats]
-        draws_NT = make_draws(len(prompts), dials.max_new_tokens, seeds)
-        told = [Told(self, row_stops) for row_stops in stops or [()] * len(prompts)]
-        gone: set[int] = set() if left is None else left
-        for step in self._steps(prompts, draws_NT, dials, gone):
-            ready: list[tuple[int, Piece | Reply]] = []
-            for drawn in step:
-                so_far = told[drawn.row]
-                so_far.said.append(drawn)
-                is_over = drawn.token in self._eos_ids or len(so_far.said) == dials.max_new_tokens
-                if in_pieces or so_far.has_stops or is_over:
-                    piece = so_far.look(is_over=is_over, with_logprobs=with_logprobs)
-                    if in_pieces and (piece.text or piece.spelt):
-                        ready.append((drawn.row, piece))
-                if is_over or so_far.cutter.is_cut:
-                    gone.add(drawn.row)
-                    ready.append((drawn.row, self._told(prompts[drawn.row], so_far)))
-            yield ready
-
-    def _told(self, prompt: list[int], told: "Told") -> Reply:
-        tokens = [drawn.token for drawn in told.said]
-        reply = self._finished(prompt, tokens, sum(drawn.logprob for drawn in told.said))
-        reply = replace(reply, text=told.cutter.text, spelt=tuple(told.spelt))
-        return replace(reply, is_cut=True, finish_reason="stop") if told.cutter.is_cut else reply
+        wishes = [
+            Wish(
+                prompt=self._prompt_ids(chat, dials.max_new_tokens),
+                dials=dials,
+                seed=None if seeds is None else seeds[row],
+                stops=tuple(stops[row]) if stops else (),
+                in_pieces=in_pieces,
+                with_logprobs=with_logprobs,
+            )
+            for row, chat in enumerate(chats)
+        ]
+        row_of = {wish: row for row, wish in enumerate(wishes)}
+        generation = Generation(self)
+        generation.join(wishes)
+        while generation.num_wishes:
+            yield [(row_of[wish], made) for wish, made in generation.step()]
 
     @torch.no_grad()
     def log_probs(
@@ -248,9 +239,10 @@ class Policy:
     def _prompt_ids(self, chat: Chat, room: int) -> list[int]:
         """The chat in tokens, ready for the assistant's turn, its oldest cut to leave `room`."""
         kept = max(1, self.context_tokens - room)
-        return self._chat_ids(chat)[-kept:] or [self._pad_id]
+        return self.chat_ids(chat)[-kept:] or [self._pad_id]
 
-    def _chat_ids(self, chat: Chat) -> list[int]:
+    def chat_ids(self, chat: Chat) -> list[int]:
+        """The chat in tokens, ready for the assistant's turn, nothing cut."""
         return self.spelling.chat_ids([chat], for_reply=True)[0]
 
     def _reply_ids(self, reply: Reply | str) -> list[int]:
@@ -264,7 +256,8 @@ class Policy:
         """The text of a reply's tokens, without the special ones."""
         return self.spelling.text_of(tokens)
 
-    def _finished(self, prompt: list[int], tokens: list[int], logprob: float) -> Reply:
+    def finished(self, prompt: list[int], tokens: list[int], logprob: float) -> Reply:
+        """The reply that these tokens are."""
         return Reply(
             text=self.text(tokens),
             logprob=logprob,
@@ -273,57 +266,6 @@ class Policy:
             finish_reason="stop" if tokens[-1] in self._eos_ids else "length",
             token_ids=tuple(tokens),
         )
-
-    @torch.inference_mode()
-    def _steps(
-        self,
-        prompts: list[list[int]],
-        draws_NT: Tensor,
-        dials: Dials,
-        left: Collection[int] = frozenset(),
-    ) -> Iterator[list[Drawn]]:
-        """Yields, for each step, the tokens of the rows that have not ended yet.
-
-        Rows in `left`, which may grow meanwhile, draw no further.
-        """
-        device = self.model.device
-        input_NP, mask_NP = left_pad(prompts, self._pad_id, device)
-        position_N = mask_NP.sum(-1)
-        inputs = self._inputs(input_NP, mask_NP, (mask_NP.cumsum(-1) - 1).clamp(min=0))
-        cache = None
-        active = list(range(len(prompts)))
-        eos = torch.tensor(sorted(self._eos_ids), device=device)
-        counts_NV: Tensor | None = None
-        for draw_N in draws_NT.to(device).T:
-            out = self.model(**inputs, past_key_values=cache, use_cache=True)
-            cache = out.past_key_values
-            logits_NV = out.logits[:, -1].float()
-            wanted_NV = logits_NV
-            if dials.has_penalties:
-                counts_NV = torch.zeros_like(logits_NV) if counts_NV is None else counts_NV
-                wanted_NV = penalise(logits_NV, counts_NV, dials)
-            tokens_N = draw_tokens(wanted_NV, draw_N[active], dials)
-            logp_NV = logits_NV.log_softmax(-1)
-            logps_N = logp_NV.gather(-1, tokens_N[:, None])[:, 0]
-            top = likeliest(logp_NV, dials.num_top)
-            yield list(map(Drawn, active, tokens_N.tolist(), logps_N.tolist(), top))
-            is_kept_N = ~torch.isin(tokens_N, eos)
-            if left:
-                is_kept_N &= torch.tensor([row not in left for row in active], device=device)
-            kept = is_kept_N.nonzero()[:, 0]
-            if len(kept) == 0:
-                return
-            if counts_NV is not None:
-                counts_NV.scatter_add_(-1, tokens_N[:, None], torch.ones_like(counts_NV[:, :1]))
-            if len(kept) < len(active):
-                cache.batch_select_indices(kept)
-                mask_NP, position_N = mask_NP[kept], position_N[kept]
-                tokens_N = tokens_N[kept]
-                counts_NV = None if counts_NV is None else counts_NV[kept]
-                active = [active[i] for i in kept.tolist()]
-            mask_NP = torch.cat([mask_NP, mask_NP.new_ones(len(active), 1)], dim=1)
-            inputs = self._inputs(tokens_N[:, None], mask_NP, position_N[:, None])
-            position_N = position_N + 1
 
     def _inputs(self, ids: Tensor, mask: Tensor, positions: Tensor) -> dict[str, Tensor | int]:
         """What the model's forward takes, of what we know: architectures differ."""
@@ -346,42 +288,6 @@ class Policy:
         lengths_N = torch.tensor([len(reply) for _, reply in rows], device=logp_NT.device)
         of_reply_NT = torch.arange(longest, 0, -1, device=logp_NT.device) <= lengths_N[:, None]
         return (logp_NT * of_reply_NT).sum(-1)
-
-
-class Told:
-    """What one row has said so far, and how much of it may be shown."""
-
-    def __init__(self, policy: Policy, stops: Sequence[str]) -> None:
-        self._policy = policy
-        self._stream = TextStream(policy.spelling)
-        self._num_tokens = 0
-        self._num_fed = 0
-        self.has_stops = any(stops)
-        self.cutter = StopCutter(stops)
-        self.said: list[Drawn] = []
-        self.spelt: list[SpeltToken] = []
-
-    def look(self, *, is_over: bool, with_logprobs: bool) -> Piece:
-        """Give what may be shown since the last look; unfinished characters wait."""
-        tokens = [drawn.token for drawn in self.said]
-        shown = self._stream.feed(tokens[self._num_fed :])
-        self._num_fed = len(tokens)
-        if is_over:
-            shown += self._stream.end()
-        spelt = (
-            self._policy.speller.spell(
-                tokens[: self._num_tokens], self.said[self._num_tokens : self._stream.num_told]
-            )
-            if with_logprobs
-            else []
-        )
-        self._num_tokens = self._stream.num_told
-        shown = self.cutter.feed(shown, spelt)
-        if is_over:
-            shown += self.cutter.end()
-        ready = self.cutter.take_spelt(is_over=is_over or self.cutter.is_cut)
-        self.spelt += ready
-        return Piece(shown, ready)
 
 
 def _end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:

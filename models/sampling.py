@@ -46,9 +46,8 @@ class Dials:
 
 
 class Drawn(NamedTuple):
-    """One token of one row."""
+    """One token of a reply."""
 
-    row: int
     token: int
     logprob: float
     """log p under the model itself, whatever it was sampled at, in nats."""

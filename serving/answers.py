@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from models.policy import FinishReason, Piece, Reply
+from models.replies import FinishReason, Piece, Reply
 from models.spelling import SpeltToken
 from serving.batcher import Ask, Made, Opened
 from serving.context import AppContext

@@ -1,32 +1,29 @@
-"""One inference thread, many requests: replies asked for at the same time are generated together.
+"""One inference thread, many requests: all that a version is asked for is generated together.
 
-A small model on a CPU takes nearly as long for one reply as for thirty, so company is worth a few
-milliseconds of waiting. Only requests with equal sampling settings share a batch; one with a seed
-goes alone, so that its reply does not depend on its neighbours. Batches and streamed replies take
-turns, a few tokens each; who is answered, or goes away, leaves at once, and the places of those
-who went away are given to others that wait.
+A small model on a CPU takes nearly as long for one reply as for thirty. So a request joins those
+under way at the next token, whatever its settings, whole or streamed, and its place is given to
+another once it is answered or its client left. Versions take turns, a few tokens each. A reply with
+a seed is the same whoever is generated beside it (`models/generation.py`).
 
 All state lives on the event loop; the thread only runs the model. So nothing here needs a lock.
 """
 
-# N rows of one batch
-
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import TypeAlias
 
 from models.chat import Chat
-from models.policy import Piece, Reply
+from models.generation import Wish
+from models.replies import Piece, Reply
 from models.sampling import Dials
 from serving.config import ServingConfig
 from serving.errors import ApiError, BadRequest, Busy, ContextTooLong, NotReady
 from serving.meters import Meters
-from serving.voice import BadChat, Voice
+from serving.voice import BadChat, Replies, Voice
 
 logger = logging.getLogger(__name__)
 
@@ -61,11 +58,9 @@ class Ask:
             num_top=self.num_top or 0,
         )
 
-    def seeds(self) -> list[int] | None:
-        """Give one seed for each choice, so that choices differ and the request repeats."""
-        if self.seed is None:
-            return None
-        return [(self.seed + choice) % SEED_RANGE for choice in range(self.num_choices)]
+    def seed_of(self, choice: int) -> int | None:
+        """Give one for each choice, so that choices differ and the request repeats."""
+        return None if self.seed is None else (self.seed + choice) % SEED_RANGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,17 +87,6 @@ class Job:
     is_left: bool = False
     """The reader went away: nothing more is generated for it."""
 
-    def can_join(self, other: "Job") -> bool:
-        """Whether both may be generated in one call of the model."""
-        mine, its = self.ask, other.ask
-        return (
-            self.voice is other.voice
-            and mine.seed is None
-            and its.seed is None
-            and mine.num_top == its.num_top
-            and mine.dials(SEED_RANGE) == its.dials(SEED_RANGE)
-        )
-
     def take(self, choice: int, made: Made) -> None:
         if isinstance(made, Reply):
             self.replies[choice] = made
@@ -115,21 +99,65 @@ class Job:
 
 @dataclass(slots=True, eq=False)
 class Run:
-    """Jobs that are being generated together."""
+    """Jobs of one version that are generated together."""
 
-    jobs: list[Job]
-    steps: Iterator[list[tuple[int, Piece | Reply]]]
-    left: set[int]
-    """Rows whose readers went away; the generator of `steps` looks at it before each token."""
-    started_s: float
+    voice: Voice
+    replies: Replies
+    is_open: bool = True
+    """Others may join."""
+    jobs: list[Job] = field(default_factory=list)
+    joining: list[Job] = field(default_factory=list)
+    """Those that begin with the next turn."""
+    wishes: dict[Wish, tuple[Job, int]] = field(default_factory=dict)
+    """Of which job and choice each is."""
+    made: list[tuple[Wish, Piece | Reply]] = field(default_factory=list)
+    """What the last turn brought, also where it failed in the end."""
+    refused: list[tuple[Job, ApiError]] = field(default_factory=list)
+    opened: list[tuple[Job, int]] = field(default_factory=list)
 
     @property
-    def in_pieces(self) -> bool:
-        return self.jobs[0].in_pieces
+    def num_rows(self) -> int:
+        """How many replies are under way or about to begin."""
+        return sum(job.ask.num_choices - len(job.replies) for job in self.jobs if not job.is_over)
 
-    def rows(self) -> list[tuple[Job, int]]:
-        """Give the job and the choice of each row."""
-        return [(job, choice) for job in self.jobs for choice in range(job.ask.num_choices)]
+    def turn(self, num_steps: int) -> None:
+        """On the inference thread: begin what is to begin, then so many tokens of each reply."""
+        while self.joining:
+            self._open(self.joining[0])
+            del self.joining[0]
+        for _ in range(num_steps):
+            for wish in [wish for wish, (job, _) in self.wishes.items() if job.is_left]:
+                self.replies.leave(wish)
+                del self.wishes[wish]
+            if self.replies.num_wishes == 0:
+                return
+            self.made += self.replies.step()
+
+    def _open(self, job: Job) -> None:
+        """Look at the prompt, and refuse the job or let its wishes join."""
+        if job.is_left:
+            return
+        ask = job.ask
+        try:
+            prompt = _prompt_ids(self.voice, ask.chat)
+            dials = ask.dials(_room(self.voice, len(prompt)))
+        except ApiError as error:
+            self.refused.append((job, error))
+            return
+        self.opened.append((job, len(prompt)))
+        wishes = [
+            Wish(
+                prompt=prompt,
+                dials=dials,
+                seed=ask.seed_of(choice),
+                stops=ask.stops,
+                in_pieces=job.in_pieces,
+                with_logprobs=ask.num_top is not None,
+            )
+            for choice in range(ask.num_choices)
+        ]
+        self.wishes |= {wish: (job, choice) for choice, wish in enumerate(wishes)}
+        self.replies.join(wishes)
 
 
 class Batcher:
@@ -140,8 +168,6 @@ class Batcher:
         self._meters = meters
         self._waiting: deque[Job] = deque()
         self._runs: list[Run] = []
-        self._num_freed = 0
-        """Rows of running batches whose readers went away and that nobody else has taken yet."""
         self._wake = asyncio.Event()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rluf-inference")
         self._task: asyncio.Task[None] | None = None
@@ -220,135 +246,95 @@ class Batcher:
             return
         for run in self._runs:
             if job in run.jobs:
-                rows = {
-                    row
-                    for row, (other, choice) in enumerate(run.rows())
-                    if other is job and choice not in job.replies
-                }
-                run.left |= rows
-                self._num_freed += 0 if run.in_pieces else len(rows)
                 self._meters.left.labels("batch").inc()
 
     async def _run(self) -> None:
-        while self._runs or not self._is_stopping:
-            if not self._is_stopping:
-                await self._admit()
-            elif not any(not run.in_pieces for run in self._runs):
+        while True:
+            if not self._waiting and not self._runs and not self._is_stopping:
+                self._wake.clear()
+                await self._wake.wait()
+            if self._is_stopping and not any(
+                not job.in_pieces and not job.is_over for run in self._runs for job in run.jobs
+            ):
                 return  # Streams are not waited for.
+            if not self._is_stopping:
+                self._admit()
             for run in list(self._runs):
                 await self._advance(run)
 
-    async def _admit(self) -> None:
-        """Begin what may begin: every stream, and a batch where none runs or places were freed."""
-        if not self._waiting and not self._runs:
-            self._wake.clear()
-            await self._wake.wait()
-        if self._is_stopping:
-            return
-        if not self._runs and not any(job.in_pieces for job in self._waiting):
-            await self._wait_for_company()
-        for job in [job for job in self._waiting if job.in_pieces]:
-            self._waiting.remove(job)
-            await self._begin([job])
-        if all(run.in_pieces for run in self._runs):
-            self._num_freed = 0
-            await self._begin(self._take_batch(self._config.batch_max, at_least_one=True))
-        elif self._num_freed > 0:
-            batch = self._take_batch(self._num_freed, at_least_one=False)
-            self._num_freed -= sum(job.ask.num_choices for job in batch)
-            await self._begin(batch)
-        self._meters.queue.set(len(self._waiting))
-
-    async def _wait_for_company(self) -> None:
-        """Wait as long as others keep coming, but not beyond the limit."""
-        loop = asyncio.get_running_loop()
-        pause_s = self._config.batch_wait_ms / 4_000
-        deadline = loop.time() + self._config.batch_wait_ms / 1_000
-        seen = 0
-        while seen < len(self._waiting) < self._config.batch_max and loop.time() < deadline:
-            seen = len(self._waiting)
-            await asyncio.sleep(pause_s)
-
-    def _take_batch(self, rows_max: int, *, at_least_one: bool) -> list[Job]:
-        """Take the oldest job and every one that may join it, as many as fit."""
-        batch: list[Job] = []
+    def _admit(self) -> None:
+        """Let the oldest jobs begin, as many as there are places for in their version's run."""
         kept: deque[Job] = deque()
-        rows = 0
+        full: set[int] = set()
         for job in self._waiting:
-            fits = not job.in_pieces and rows + job.ask.num_choices <= rows_max
-            if batch:
-                fits = fits and batch[0].can_join(job)
-            elif at_least_one:
-                fits = not job.in_pieces
-            if fits:
-                batch.append(job)
-                rows += job.ask.num_choices
-            else:
+            run = self._run_of(job.voice)
+            is_first = run is None or run.num_rows == 0
+            num_rows = job.ask.num_choices + (0 if run is None else run.num_rows)
+            if id(job.voice) in full or (num_rows > self._config.batch_max and not is_first):
+                full.add(id(job.voice))  # Nobody overtakes a job that needs many places.
                 kept.append(job)
+                continue
+            if run is None:
+                run = Run(job.voice, job.voice.begin())
+                self._runs.append(run)
+            run.jobs.append(job)
+            run.joining.append(job)
         self._waiting = kept
-        return batch
+        self._meters.queue.set(len(kept))
 
-    async def _begin(self, jobs: Sequence[Job]) -> None:
-        """Look at the prompts in the thread, refuse those that do not fit, and line up the rest."""
-        if not jobs:
-            return
-        loop = asyncio.get_running_loop()
-        started_s = loop.time()
-        runs = [Run(list(jobs), iter(()), set(), started_s)]
-        self._runs += runs  # Who leaves meanwhile must be found.
-        work = loop.run_in_executor(self._thread, _open, jobs)
-        await asyncio.wait({work})
-        self._runs.remove(runs[0])
-        error = work.exception()
-        if error is not None:
-            failed = _failed(error)
-            for job in jobs:
-                job.out.put_nowait(failed)
-            return
-        by_room: dict[int, list[Job]] = {}
-        for job, found in zip(jobs, work.result(), strict=True):
-            if job.is_left:
-                continue
-            if isinstance(found, ApiError):
-                job.out.put_nowait(found)
-                continue
-            prompt_tokens, room = found
-            by_room.setdefault(job.ask.dials(room).max_new_tokens, []).append(job)
-            if job.in_pieces:
-                job.take(0, Opened(prompt_tokens))
-        self._runs += [_make_run(group, room, started_s) for room, group in by_room.items()]
+    def _run_of(self, voice: Voice) -> Run | None:
+        return next((run for run in self._runs if run.voice is voice and run.is_open), None)
 
     async def _advance(self, run: Run) -> None:
         """Generate a few tokens more of a run; where it fails, each job alone, to spare others."""
         loop = asyncio.get_running_loop()
-        num = self._config.stream_pieces
-        work = loop.run_in_executor(self._thread, _next_steps, run.steps, num)
+        self._meters.batch_size.observe(run.num_rows)
+        started_s = loop.time()
+        work = loop.run_in_executor(self._thread, run.turn, self._config.stream_pieces)
         await asyncio.wait({work})
+        self._meters.generation.observe(loop.time() - started_s)
+        self._give_out(run)
         error = work.exception()
         if error is not None:
+            self._on_failure(run, error)
+        run.jobs = [job for job in run.jobs if not job.is_over]
+        if not run.jobs and run in self._runs:
             self._runs.remove(run)
-            await self._on_failure([job for job in run.jobs if not job.is_over], error)
-            return
-        steps = work.result()
-        rows = run.rows()
-        for step in steps:
-            for row, made in step:
-                job, choice = rows[row]
-                job.take(choice, made)
-        if len(steps) < num or all(job.is_over for job in run.jobs):
-            self._runs.remove(run)
-            if not run.in_pieces:
-                self._meters.generation.observe(loop.time() - run.started_s)
-                self._meters.batch_size.observe(len(rows))
 
-    async def _on_failure(self, jobs: Sequence[Job], error: BaseException) -> None:
+    @staticmethod
+    def _give_out(run: Run) -> None:
+        """Tell the readers what the last turn brought."""
+        for job, refusal in run.refused:
+            run.jobs.remove(job)
+            job.out.put_nowait(refusal)
+        for job, prompt_tokens in run.opened:
+            if job.in_pieces and not job.is_left:
+                job.take(0, Opened(prompt_tokens))
+        for wish, made in run.made:
+            if wish not in run.wishes:
+                continue  # Its reader went away meanwhile.
+            job, choice = run.wishes[wish]
+            if isinstance(made, Reply):
+                del run.wishes[wish]
+            if not job.is_left:
+                job.take(choice, made)
+        run.refused, run.opened, run.made = [], [], []
+
+    def _on_failure(self, run: Run, error: BaseException) -> None:
+        """Let each job of a run that failed go on alone; one that was alone has failed."""
+        self._runs.remove(run)
+        jobs = [job for job in run.jobs if not job.is_over]
         if len(jobs) == 1:
             jobs[0].out.put_nowait(_failed(error))
         elif jobs:
             logger.warning("batch failed, trying its jobs alone", exc_info=error)
-            for job in jobs:
-                job.replies.clear()
-                await self._begin([job])
+            wishes = [[wish for wish, (of, _) in run.wishes.items() if of is job] for job in jobs]
+            for job, own, replies in zip(jobs, wishes, run.replies.split(wishes), strict=True):
+                alone = Run(job.voice, replies, is_open=False, jobs=[job])
+                alone.joining = [job] if job in run.joining else []
+                alone.wishes = {wish: run.wishes[wish] for wish in own}
+                self._runs.append(alone)
+        run.jobs = []
 
     def _make_sure_there_is_room(self) -> None:
         if self._task is None or self._task.done() or self._is_stopping:
@@ -357,8 +343,7 @@ class Batcher:
                 code="engine_not_running",
                 retry_after_s=self._config.retry_after_s,
             )
-        num_streams = sum(run.in_pieces for run in self._runs)
-        if len(self._waiting) + num_streams >= self._config.queue_max:
+        if len(self._waiting) >= self._config.queue_max:
             raise Busy(
                 f"{self._config.queue_max} requests are waiting already; retry after "
                 f"{self._config.retry_after_s} s",
@@ -396,45 +381,10 @@ def _failed(error: BaseException) -> ApiError:
     return ApiError("the policy failed to answer; the fault is logged", code="generation_failed")
 
 
-def _make_run(jobs: list[Job], room: int, started_s: float) -> Run:
-    first = jobs[0]
-    left: set[int] = set()
-    steps = first.voice.generate(
-        [job.ask.chat for job in jobs for _ in range(job.ask.num_choices)],
-        first.ask.dials(room),
-        first.ask.seeds(),
-        stops=[job.ask.stops for job in jobs for _ in range(job.ask.num_choices)],
-        in_pieces=first.in_pieces,
-        with_logprobs=first.ask.num_top is not None,
-        left=left,
-    )
-    return Run(jobs, steps, left, started_s)
-
-
-def _open(jobs: Sequence[Job]) -> list[tuple[int, int] | ApiError]:
-    """On the inference thread: for each job its prompt's tokens and the room that they leave, or
-    why it cannot be answered."""
-    found: list[tuple[int, int] | ApiError] = []
-    for job in jobs:
-        try:
-            prompt_tokens = _prompt_tokens(job.voice, job.ask.chat)
-            found.append((prompt_tokens, _room(job.voice, prompt_tokens)))
-        except ApiError as error:
-            found.append(error)
-    return found
-
-
-def _next_steps(
-    steps: Iterator[list[tuple[int, Piece | Reply]]], num: int
-) -> list[list[tuple[int, Piece | Reply]]]:
-    """On the inference thread."""
-    return list(islice(steps, num))
-
-
-def _prompt_tokens(voice: Voice, chat: Chat) -> int:
-    """Give the prompt's length. Raises BadRequest where the template refuses the chat."""
+def _prompt_ids(voice: Voice, chat: Chat) -> list[int]:
+    """Give the prompt. Raises BadRequest where the template refuses the chat."""
     try:
-        return voice.prompt_tokens(chat)
+        return voice.prompt_ids(chat)
     except BadChat as error:
         raise BadRequest(
             f"the policy's chat template does not take these messages: {error}", param="messages"

@@ -128,12 +128,10 @@ class ServingConfig:
     pinned_max: int = 2
     """Versions kept loaded beside the live arms for requests that name a version."""
     batch_max: int = 64
-    """Most replies generated together."""
-    batch_wait_ms: float = 4.0
-    """How long the first request of a batch waits for company. Small beside the 100 ms or more
-    that a batch takes: under load batches fill while the previous one runs."""
+    """Most replies of one version generated together."""
     stream_pieces: int = 4
-    """Tokens that each batch and each streamed reply advances before the next one's turn."""
+    """Tokens that the replies of a version advance before the next version's turn, and before
+    others may join them."""
     queue_max: int = 512
     """Requests waiting for the engine; more are answered 429 with retry-after."""
     reply_timeout_s: float = 60.0

@@ -5,7 +5,7 @@ The loaded weights are the only mutable state of this room that matters, and the
 
 from collections.abc import AsyncGenerator
 
-from models.policy import Reply
+from models.replies import Reply
 from models.versions import Version
 from serving.batcher import Ask, Batcher, Made
 from serving.config import ServingConfig

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from starlette.requests import Request
 from starlette.responses import Response
 
-from models.policy import FinishReason
+from models.replies import FinishReason
 from models.spelling import SpeltToken
 from serving.answers import Answer, Began, Ended, Finished, StreamEvent, TextDelta
 from serving.chat import token_json

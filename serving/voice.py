@@ -4,7 +4,7 @@ The engine needs this little of a policy, so that another way of generating (a v
 is one class that meets `Voice`, and the engine is tested without weights.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,8 +12,9 @@ from jinja2.exceptions import TemplateError
 
 from models.artifacts import verify_artifact
 from models.chat import Chat
-from models.policy import Piece, Policy, Reply
-from models.sampling import Dials
+from models.generation import Generation, Wish
+from models.policy import Policy
+from models.replies import Piece, Reply
 from models.versions import Version
 
 WARM_UP: Chat = [{"role": "user", "content": "Hello"}]
@@ -23,6 +24,26 @@ class BadChat(ValueError):
     """The policy's chat template does not take this conversation."""
 
 
+class Replies(Protocol):
+    """Replies under way together: models.generation.Generation."""
+
+    @property
+    def num_wishes(self) -> int:
+        """How many are under way."""
+
+    def join(self, wishes: Sequence[Wish]) -> None:
+        """Take wishes in at the next step; with and without a seed not in one call."""
+
+    def leave(self, wish: Wish) -> None:
+        """Generate no more of it; called while another thread is in `step`."""
+
+    def step(self) -> list[tuple[Wish, Piece | Reply]]:
+        """Generate a token of each; give the pieces and replies that are ready."""
+
+    def split(self, groups: Sequence[Sequence[Wish]]) -> "Sequence[Replies]":
+        """After a failed step: let each group go on by itself, where it was before."""
+
+
 class Voice(Protocol):
     """What the engine needs of a policy. Called from one thread at a time."""
 
@@ -30,25 +51,11 @@ class Voice(Protocol):
     def context_tokens(self) -> int:
         """The longest prompt and reply together."""
 
-    def prompt_tokens(self, chat: Chat) -> int:
-        """How long the chat is as a prompt. Raises BadChat if the template refuses it."""
+    def prompt_ids(self, chat: Chat) -> list[int]:
+        """The chat as a prompt, in tokens. Raises BadChat if the template refuses it."""
 
-    def generate(
-        self,
-        chats: Sequence[Chat],
-        dials: Dials,
-        seeds: Sequence[int] | None,
-        *,
-        stops: Sequence[Sequence[str]],
-        in_pieces: bool,
-        with_logprobs: bool,
-        left: set[int],
-    ) -> Iterator[list[tuple[int, Piece | Reply]]]:
-        """Sample one reply to each chat; with one seed each, the same draws again.
-
-        Yields what is ready after each token; a reply ends before the first of its row's stop
-        sequences. Rows in `left`, which grows meanwhile, end at once and without a reply.
-        """
+    def begin(self) -> Replies:
+        """Nothing under way yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,32 +68,14 @@ class PolicyVoice:
     def context_tokens(self) -> int:
         return self.policy.context_tokens
 
-    def prompt_tokens(self, chat: Chat) -> int:
+    def prompt_ids(self, chat: Chat) -> list[int]:
         try:
-            return self.policy.prompt_tokens(chat)
+            return self.policy.chat_ids(chat)
         except TemplateError as error:
             raise BadChat(str(error)) from error
 
-    def generate(
-        self,
-        chats: Sequence[Chat],
-        dials: Dials,
-        seeds: Sequence[int] | None,
-        *,
-        stops: Sequence[Sequence[str]],
-        in_pieces: bool,
-        with_logprobs: bool,
-        left: set[int],
-    ) -> Iterator[list[tuple[int, Piece | Reply]]]:
-        return self.policy.generate(
-            chats,
-            dials,
-            seeds,
-            stops=stops,
-            in_pieces=in_pieces,
-            with_logprobs=with_logprobs,
-            left=left,
-        )
+    def begin(self) -> Replies:
+        return Generation(self.policy)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,14 +4,14 @@ Method: tiny random models whose every number can be computed a second way: padd
 sampled and scored, streamed and whole.
 """
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 
 from models.card import ModelCardFacts
-from models.policy import Policy, Reply
-from models.sampling import Dials, Drawn, draw_tokens, keep_nucleus
+from models.decoding import Decoder
+from models.policy import Policy
+from models.replies import Reply
+from models.sampling import Dials, draw_tokens, keep_nucleus
 from tests.tiny_policy import CONTEXT_TOKENS, ask, byte_tokenizer, gpt2, llama
 
 CHATS = [ask("hi"), ask("a much longer question"), ask("?"), ask("how are you"), ask("x" * 40)]
@@ -103,10 +103,30 @@ class Says(Policy):
 
     said: bytes = b""
 
-    def _steps(self, prompts, draws_NT, dials, left=()) -> Iterator[list[Drawn]]:
+    def _make_decoder(self) -> Decoder:
         text = self.tokenizer(self.said.decode(), add_special_tokens=False)["input_ids"]
-        for token in [*text, self.tokenizer.eos_token_id]:
-            yield [Drawn(0, token, -1.0)]
+        return Script([*text, self.tokenizer.eos_token_id], len(self.tokenizer))
+
+
+class Script:
+    """Gives one row the tokens that it was given."""
+
+    can_join = False
+
+    def __init__(self, tokens: list[int], vocab: int) -> None:
+        self._tokens = tokens
+        self._vocab = vocab
+
+    def join(self, prompts) -> torch.Tensor:
+        return self.step([0])
+
+    def step(self, tokens) -> torch.Tensor:
+        logits = torch.full((1, self._vocab), -torch.inf)
+        logits[0, self._tokens.pop(0)] = 0.0
+        return logits
+
+    def keep(self, order) -> None:
+        assert not order
 
 
 def test_a_streamed_piece_never_holds_half_a_character():

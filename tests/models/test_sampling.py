@@ -6,7 +6,9 @@ Method: tiny random models; every number is computed a second way, every text by
 import pytest
 import torch
 
-from models.policy import Piece, Policy, Reply
+from models.generation import Generation, Wish
+from models.policy import Policy
+from models.replies import Piece, Reply
 from models.sampling import Dials, draw_tokens, keep_nucleus, penalise
 from tests.tiny_policy import ask, byte_tokenizer, gpt2, llama
 
@@ -35,19 +37,36 @@ def test_generated_together_or_alone_replies_are_those_of_reply(policy):
     assert [together[row].text for row in range(3)] == [reply.text for reply in whole]
 
 
+def wishes(policy, seeds=(1, 2, 3)) -> list[Wish]:
+    return [
+        Wish(prompt=policy.chat_ids(chat), dials=dials(), seed=seed)
+        for chat, seed in zip(CHATS, seeds, strict=True)
+    ]
+
+
 def test_rows_that_leave_are_generated_no_further_and_the_others_draw_the_same(policy):
     undisturbed = replies_of(policy.generate(CHATS, dials(), [1, 2, 3]))
-    left: set[int] = set()
+    generation, wished = Generation(policy), wishes(policy)
+    generation.join(wished)
     made, num_steps = {}, 0
-    for step in policy.generate(CHATS, dials(), [1, 2, 3], left=left):
-        left.add(1)
+    while generation.num_wishes:
+        step = generation.step()
+        generation.leave(wished[1])
         num_steps += 1
-        made |= {row: one for row, one in step if isinstance(one, Reply)}
+        made |= {wished.index(wish): one for wish, one in step}
     assert {row: reply.text for row, reply in made.items()} == {
         row: undisturbed[row].text for row in (0, 2)
     }
     assert num_steps > 1
-    assert len(list(policy.generate(CHATS, dials(), [1, 2, 3], left={0, 1, 2}))) == 1
+
+
+def test_where_all_have_left_nothing_more_is_drawn(policy):
+    generation, wished = Generation(policy), wishes(policy)
+    generation.join(wished)
+    for wish in wished:
+        generation.leave(wish)
+    assert generation.step() == []
+    assert generation.num_wishes == 0
 
 
 @pytest.mark.parametrize("temperature", [1e-38, 1e-300, 5e-324, 1e-6, 0.0])

@@ -23,7 +23,6 @@ FAST = ServingConfig(
     poll_interval_s=0.02,
     ack_timeout_s=60.0,  # A test that awaits no acknowledgement says how long it waits in vain.
     ack_timeout_down_s=60.0,
-    batch_wait_ms=1.0,
     status_cache_s=0.05,
 )
 

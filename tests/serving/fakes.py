@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -12,9 +12,9 @@ from models.arms import Arm
 from models.artifacts import store_artifact
 from models.chat import Chat
 from models.errors import CorruptArtifact
-from models.policy import Piece, Reply
+from models.generation import Wish
 from models.registry import Registry
-from models.sampling import Dials
+from models.replies import Piece, Reply
 from models.spelling import SpeltToken
 from models.stops import StopCutter
 from models.versions import Version
@@ -97,86 +97,113 @@ class FakeVoice:
     threads: set[str] = field(default_factory=set)
     num_pieces: int = 0
 
-    def prompt_tokens(self, chat: Chat) -> int:
+    words: list[str] = field(default_factory=list)
+    """The vocabulary: a token is a place in it."""
+
+    def prompt_ids(self, chat: Chat) -> list[int]:
         if any(turn["content"] == "bad template" for turn in chat):
             raise BadChat("roles must alternate")
-        return sum(len(turn["content"].split()) for turn in chat)
+        said = [word for turn in chat for word in turn["content"].split()]
+        start = len(self.words)
+        self.words += said
+        self.heard[start] = chat[-1]["content"]
+        return list(range(start, len(self.words))) or [start]
 
-    def generate(
-        self,
-        chats: Sequence[Chat],
-        dials: Dials,
-        seeds: Sequence[int] | None,
-        *,
-        stops: Sequence[Sequence[str]],
-        in_pieces: bool,
-        with_logprobs: bool,
-        left: set[int],
-    ) -> Iterator[list[tuple[int, Piece | Reply]]]:
-        self.threads.add(threading.current_thread().name)
-        if in_pieces:
-            seed = seeds[0] if seeds is not None else None
-            yield from self._speak(
-                self._reply(chats[0], dials, seed, with_logprobs), stops[0], left
-            )
-            return
-        self.batches.append(len(chats))
-        self._wait()
-        if any(chat[-1]["content"] == "crash" for chat in chats):
-            raise RuntimeError("the model crashed")
-        replies = [
-            self._reply(chat, dials, seeds[row] if seeds is not None else None, with_logprobs)
-            for row, chat in enumerate(chats)
-        ]
-        yield [(n, _cut(reply, stops[n])) for n, reply in enumerate(replies) if n not in left]
+    heard: dict[int, str] = field(default_factory=dict)
+    """The last message of each prompt, by the prompt's first token."""
 
-    def _speak(
-        self, reply: Reply, stops: Sequence[str], left: Collection[int]
-    ) -> Iterator[list[tuple[int, Piece | Reply]]]:
-        cutter = StopCutter(stops)
-        for index, word in enumerate(reply.text.split(" ")):
-            if 0 in left:
-                return
-            self._wait()
-            if word == "crash":
-                raise RuntimeError("the model crashed")
-            self.num_pieces += 1
-            spelt = reply.spelt[index : index + 1]
-            text = cutter.feed(word if index == 0 else f" {word}", spelt)
-            yield [(0, Piece(text, cutter.take_spelt(is_over=cutter.is_cut)))] if text else []
-            if cutter.is_cut:
-                reply = replace(reply, completion_tokens=index + 1)
-                break
-        last = cutter.end()
-        yield [(0, Piece(last, cutter.take_spelt(is_over=True)))] if last else []
-        yield [(0, _cut(reply, stops))]
+    def begin(self) -> "FakeReplies":
+        return FakeReplies(self)
 
-    def _wait(self) -> None:
+    def wait(self) -> None:
         if self.gate is not None:
             assert self.gate.wait(WAIT_S), "the test never opened the gate"
         time.sleep(self.step_s)
 
-    def _reply(self, chat: Chat, dials: Dials, seed: int | None, with_logprobs: bool) -> Reply:
-        words = [self.name, "heard", *chat[-1]["content"].split()]
-        words += [f"seed{seed}"] if seed is not None else []
-        kept = words[: dials.max_new_tokens]
+    def reply(self, wish: Wish) -> Reply:
+        words = [self.name, "heard", *self.heard[wish.prompt[0]].split()]
+        words += [f"seed{wish.seed}"] if wish.seed is not None else []
+        kept = words[: wish.dials.max_new_tokens]
         top = tuple(
             SpeltToken(spelling=f"other{n}".encode(), logprob=-1.0 - n)
-            for n in range(dials.num_top)
+            for n in range(wish.dials.num_top)
         )
         return Reply(
             text=" ".join(kept),
             logprob=-0.5 * len(kept),
-            prompt_tokens=self.prompt_tokens(chat),
+            prompt_tokens=len(wish.prompt),
             completion_tokens=len(kept),
             finish_reason="stop" if len(kept) == len(words) else "length",
             spelt=tuple(
                 SpeltToken(
                     spelling=(word if index == 0 else f" {word}").encode(), logprob=-0.5, top=top
                 )
-                for index, word in enumerate(kept if with_logprobs else ())
+                for index, word in enumerate(kept if wish.with_logprobs else ())
             ),
         )
+
+
+@dataclass
+class FakeReplies:
+    """What a fake voice says, all of it in one step; streamed, a word a step."""
+
+    voice: FakeVoice
+    told: dict[Wish, Iterator[Piece | Reply]] = field(default_factory=dict)
+    num_joined: int = 0
+
+    @property
+    def num_wishes(self) -> int:
+        return len(self.told)
+
+    def join(self, wishes: Sequence[Wish]) -> None:
+        self.num_joined += sum(not wish.in_pieces for wish in wishes)
+        for wish in wishes:
+            self.told[wish] = self._speak(wish)
+
+    def leave(self, wish: Wish) -> None:
+        self.told.pop(wish, None)
+
+    def step(self) -> list[tuple[Wish, Piece | Reply]]:
+        voice = self.voice
+        voice.threads.add(threading.current_thread().name)
+        if self.num_joined:
+            voice.batches.append(self.num_joined)
+            self.num_joined = 0
+        voice.wait()
+        if any("crash" in voice.heard[wish.prompt[0]] for wish in self.told if not wish.in_pieces):
+            raise RuntimeError("the model crashed")
+        made = [(wish, next(words)) for wish, words in self.told.items()]
+        self.told = {w: self.told[w] for w, one in made if not isinstance(one, Reply)}
+        return [(wish, one) for wish, one in made if one != Piece("")]
+
+    def split(self, groups: Sequence[Sequence[Wish]]) -> "list[FakeReplies]":
+        return [
+            FakeReplies(
+                self.voice,
+                {wish: self.told[wish] for wish in group},
+                sum(not wish.in_pieces for wish in group),
+            )
+            for group in groups
+        ]
+
+    def _speak(self, wish: Wish) -> Iterator[Piece | Reply]:
+        reply = self.voice.reply(wish)
+        if not wish.in_pieces:
+            yield _cut(reply, wish.stops)
+            return
+        cutter = StopCutter(wish.stops)
+        for index, word in enumerate(reply.text.split(" ")):
+            if word == "crash":
+                raise RuntimeError("the model crashed")
+            self.voice.num_pieces += 1
+            spelt = reply.spelt[index : index + 1]
+            text = cutter.feed(word if index == 0 else f" {word}", spelt)
+            yield Piece(text, cutter.take_spelt(is_over=cutter.is_cut))
+            if cutter.is_cut:
+                reply = replace(reply, completion_tokens=index + 1)
+                break
+        yield Piece(cutter.end(), cutter.take_spelt(is_over=True))
+        yield _cut(reply, wish.stops)
 
 
 def _cut(reply: Reply, stops: Sequence[str]) -> Reply:

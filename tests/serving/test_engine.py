@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from models.errors import Unavailable
-from models.policy import Piece, Reply
+from models.replies import Piece, Reply
 from serving.batcher import Ask, Opened
 from serving.engine import Engine
 from serving.errors import ApiError, Busy, ContextTooLong, NoSuchResource, NotReady
@@ -221,7 +221,7 @@ def test_requests_that_wait_together_are_generated_together_on_one_thread(live: 
     with_engine(live, scene)
 
 
-def test_only_equal_settings_share_a_batch_and_seeds_go_alone(live: Place):
+def test_requests_of_unlike_settings_seeded_or_not_are_generated_together(live: Place):
     async def scene(engine: Engine) -> None:
         voice = voice_of(live, 1)
         voice.gate = threading.Event()
@@ -240,7 +240,7 @@ def test_only_equal_settings_share_a_batch_and_seeds_go_alone(live: Place):
         await asyncio.sleep(0)
         voice.gate.set()
         await asyncio.gather(first, *others)
-        assert voice.batches == [1, 2, 1, 1, 1, 1, 3]
+        assert voice.batches == [1, 9]
 
     with_engine(live, scene)
 

@@ -8,7 +8,7 @@ import asyncio
 import json
 import socket
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,8 +17,9 @@ import httpx
 import pytest
 
 from models.chat import Chat
-from models.policy import Piece, Policy, Reply
-from models.sampling import Dials
+from models.generation import Wish
+from models.policy import Policy
+from models.replies import Piece, Reply
 from serving.batcher import Ask, Batcher
 from serving.meters import Meters
 from serving.voice import PolicyVoice, Voice
@@ -39,28 +40,45 @@ class Talker:
     gate: threading.Event = field(default_factory=threading.Event)
     steps: list[list[str]] = field(default_factory=list)
 
-    def prompt_tokens(self, chat: Chat) -> int:
-        return 1
+    texts: list[str] = field(default_factory=list)
 
-    def generate(
-        self,
-        chats: Sequence[Chat],
-        dials: Dials,
-        seeds: Sequence[int] | None,
-        *,
-        stops: Sequence[Sequence[str]],
-        in_pieces: bool,
-        with_logprobs: bool,
-        left: set[int],
-    ) -> Iterator[list[tuple[int, Piece | Reply]]]:
-        for _ in range(dials.max_new_tokens - 1):
-            talking = [n for n in range(len(chats)) if n not in left]
-            if not talking:
-                return
-            self.steps.append([chats[n][-1]["content"] for n in talking])
-            assert self.gate.wait(WAIT_S)
-            yield [(n, Piece("x")) for n in talking] if in_pieces else []
-        yield [(n, REPLY) for n in range(len(chats)) if n not in left]
+    def prompt_ids(self, chat: Chat) -> list[int]:
+        self.texts.append(chat[-1]["content"])
+        return [len(self.texts) - 1]
+
+    def begin(self) -> "Talk":
+        return Talk(self)
+
+
+@dataclass
+class Talk:
+    """What a talker says."""
+
+    talker: Talker
+    left: dict[Wish, int] = field(default_factory=dict)
+    """Words that each has still to say."""
+
+    @property
+    def num_wishes(self) -> int:
+        return len(self.left)
+
+    def join(self, wishes: Sequence[Wish]) -> None:
+        self.left |= {wish: wish.dials.max_new_tokens for wish in wishes}
+
+    def leave(self, wish: Wish) -> None:
+        self.left.pop(wish, None)
+
+    def step(self) -> list[tuple[Wish, Piece | Reply]]:
+        self.talker.steps.append([self.talker.texts[wish.prompt[0]] for wish in self.left])
+        assert self.talker.gate.wait(WAIT_S)
+        self.left = {wish: num - 1 for wish, num in self.left.items()}
+        ended = [wish for wish, num in self.left.items() if num == 0]
+        pieces = [(wish, Piece("x")) for wish in self.left if wish.in_pieces]
+        self.left = {wish: num for wish, num in self.left.items() if num > 0}
+        return [*pieces, *((wish, REPLY) for wish in ended)]
+
+    def split(self, groups: Sequence[Sequence[Wish]]) -> "list[Talk]":
+        raise AssertionError("nothing fails here")
 
 
 REPLY = Reply(text="x", logprob=-1.0, prompt_tokens=1, completion_tokens=1, finish_reason="length")
@@ -148,7 +166,7 @@ def test_the_place_of_one_who_left_is_given_to_another_before_its_neighbour_is_d
         assert not staying.done()
         await leave(staying)
 
-    play(scene, batch_max=2, batch_wait_ms=200.0)
+    play(scene, batch_max=2)
 
 
 def test_leaving_changes_no_answer_of_a_real_policys_batch():

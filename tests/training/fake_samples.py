@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from models.chat import Chat
-from models.policy import Reply
+from models.replies import Reply
 from models.verdicts import Measure
 from tests.tiny_policy import ask
 from training.evidence.offline import Samples

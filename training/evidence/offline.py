@@ -15,7 +15,8 @@ import numpy as np
 from torch import Tensor
 
 from models.chat import Chat
-from models.policy import Policy, Reply
+from models.policy import Policy
+from models.replies import Reply
 from models.verdicts import Measure
 from training.evidence.clustered import (
     ONE_LOOK,

@@ -18,7 +18,7 @@ from typing import TypeAlias
 import numpy as np
 
 from models.chat import Chat
-from models.policy import Reply
+from models.replies import Reply
 from models.verdicts import Measure
 from training.evidence.clustered import (
     ONE_LOOK,
