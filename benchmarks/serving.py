@@ -84,7 +84,7 @@ def main() -> None:
         prompts = make_prompts(home / "questions.jsonl")
         servers = [stack.enter_context(ours("ours", ROOT, home / "ours", policy, broker))]
         if options.profile:
-            profile(servers[0], prompts, manners[-1], options.seconds, options.profile)
+            profile(servers[0], prompts, manners[0], options.seconds, options.profile)
             return
         if options.before:
             tree = check_out(options.before, home / "before-tree")
@@ -311,7 +311,7 @@ def profile(
 ) -> None:
     """Sample ours while it is asked; the stacks as py-spy writes them."""
     spy = Path(sys.executable).parent / "py-spy"
-    record = [str(spy), "record", "--format", "raw", "--gil", "--threads", "--nonblocking"]
+    record = [str(spy), "record", "--format", "raw", "--threads", "--nonblocking"]
     record += ["--rate", "200", "--duration", str(int(seconds)), "--pid", str(server.process.pid)]
     asyncio.run(ask(server.url, server.model, prompts, manner, WARM_S))
     with subprocess.Popen([*record, "--output", str(stacks)]) as spying:

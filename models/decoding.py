@@ -12,10 +12,13 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
-from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
+from models.lean import lean_imports
 from models.sampling import left_pad
+
+with lean_imports():
+    from transformers import PreTrainedModel
+    from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 
 class Decoder(Protocol):

@@ -19,8 +19,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, pad, rms_norm, scaled_dot_product_attention
-from transformers import LlamaForCausalLM, PreTrainedModel
-from transformers.models.llama.modeling_llama import LlamaDecoderLayer
+
+from models.lean import lean_imports
+
+with lean_imports():
+    from transformers import LlamaForCausalLM, PreTrainedModel
+    from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
 ROWS_MIN = 4
 """Products of fewer rows are padded to so many."""

@@ -72,13 +72,13 @@ class Meters:
         )
         self.batch_size = Histogram(
             "rluf_engine_batch_replies",
-            "Replies generated together",
+            "Replies generated together in a turn",
             buckets=BATCH,
             registry=self.registry,
         )
         self.generation = Histogram(
             "rluf_engine_generation_seconds",
-            "Time of one batch",
+            "Time of one turn of a version's replies, some tokens each",
             buckets=SECONDS,
             registry=self.registry,
         )

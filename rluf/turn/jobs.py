@@ -16,7 +16,8 @@ import numpy as np
 
 from features.snapshot import load_snapshot
 from models.chat import Chat
-from models.policy import Policy, Reply
+from models.policy import Policy
+from models.replies import Reply
 from models.reward import RewardModel
 from rluf.turn.inputs import JUDGES, OnStage
 from training.config import (
