@@ -23,7 +23,7 @@ needed only where rows cannot be put beside others."""
 
 
 @dataclass(slots=True, eq=False)
-class Row:
+class TokenRow:
     """A reply under way, in tokens."""
 
     prompt: list[int]
@@ -47,10 +47,10 @@ class Run:
 
     decoder: Decoder
     is_shared: bool
-    rows: list[Row] = field(default_factory=list)
+    rows: list[TokenRow] = field(default_factory=list)
 
 
-class Batch:
+class TokenBatch:
     """Rows of one model under way. One thread at a time."""
 
     def __init__(
@@ -62,15 +62,15 @@ class Batch:
         self._is_exact = is_exact
         self._ends = ends
         self._runs: list[Run] = []
-        self._waiting: list[tuple[list[Row], bool]] = []
+        self._waiting: list[tuple[list[TokenRow], bool]] = []
 
-    def join(self, rows: Sequence[Row], *, is_alone: bool = False) -> None:
+    def join(self, rows: Sequence[TokenRow], *, is_alone: bool = False) -> None:
         """Take rows in at the next step; `is_alone` asks that no other changes their numbers."""
         if rows:
             self._waiting.append((list(rows), is_alone))
 
     @torch.inference_mode()
-    def step(self) -> list[tuple[Row, Drawn]]:
+    def step(self) -> list[tuple[TokenRow, Drawn]]:
         """Draw one token for each row that is not over and whose turn has come.
 
         A row that draws one of the ends, or its last token, is over. Where the model fails, no row
@@ -79,7 +79,7 @@ class Batch:
         self._compact()
         logits = [(run, self._advance(run)) for run in self._runs]
         logits += self._admit()
-        drawn: list[tuple[Row, Drawn]] = []
+        drawn: list[tuple[TokenRow, Drawn]] = []
         for run in self._runs:
             parts = [logits_NV for of, logits_NV in logits if of is run]
             if parts:
@@ -107,7 +107,7 @@ class Batch:
         """Begin the rows that wait, as far as there are decoders; gives their first logits."""
         begun: list[tuple[Run, Tensor]] = []
         waiting, self._waiting = self._waiting, []
-        shared: list[Row] = []
+        shared: list[TokenRow] = []
         for rows, is_alone in waiting:
             rows = [row for row in rows if not row.is_over]
             if is_alone and not self._is_exact:
@@ -125,7 +125,7 @@ class Batch:
                 begun += self._begin(run, shared)
         return begun
 
-    def _begin(self, run: Run, rows: list[Row]) -> list[tuple[Run, Tensor]]:
+    def _begin(self, run: Run, rows: list[TokenRow]) -> list[tuple[Run, Tensor]]:
         if not rows:
             return []
         logits_NV = run.decoder.join([row.prompt + row.tokens for row in rows])
@@ -156,7 +156,7 @@ def compacted(is_kept: Sequence[bool]) -> list[int]:
     return order
 
 
-def draw(rows: Sequence[Row], logits_NV: Tensor) -> list[Drawn]:
+def draw(rows: Sequence[TokenRow], logits_NV: Tensor) -> list[Drawn]:
     """One token for each row. Rows of equal dials are drawn together; each draws as if alone."""
     logp_NV = logits_NV.log_softmax(-1)
     groups: dict[Sampling, list[int]] = {}

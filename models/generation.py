@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from models.batch import Batch, Row
+from models.batch import TokenBatch, TokenRow
 from models.replies import Piece, Reply
 from models.sampling import Dials, Drawn, make_draws
 from models.spelling import Speller, SpeltToken
@@ -33,7 +33,7 @@ class Source(Protocol):
     def spelling(self) -> ChatTokenizer: ...
     @property
     def speller(self) -> Speller: ...
-    def batch(self) -> Batch: ...
+    def batch(self) -> TokenBatch: ...
     def finished(self, prompt: list[int], tokens: list[int], logprob: float) -> Reply: ...
 
 
@@ -44,7 +44,7 @@ class Generation:
         self._policy = policy
         self._batch = policy.batch()
         self._told: dict[Wish, Told] = {}
-        self._wish_of: dict[Row, Wish] = {}
+        self._wish_of: dict[TokenRow, Wish] = {}
 
     @property
     def num_wishes(self) -> int:
@@ -60,7 +60,7 @@ class Generation:
         for wish in wishes:
             seed = None if wish.seed is None else [wish.seed]
             draws_1T = make_draws(1, wish.dials.max_new_tokens, seed)
-            row = Row(prompt=wish.prompt, draws=draws_1T[0].tolist(), dials=wish.dials)
+            row = TokenRow(prompt=wish.prompt, draws=draws_1T[0].tolist(), dials=wish.dials)
             self._take(wish, Told(self._policy, wish, row))
         self._batch.join([self._told[wish].row for wish in wishes], is_alone=bool(seeds))
 
@@ -107,7 +107,7 @@ class Generation:
 class Told:
     """What one row has said so far, and how much of it may be shown."""
 
-    def __init__(self, policy: Source, wish: Wish, row: Row) -> None:
+    def __init__(self, policy: Source, wish: Wish, row: TokenRow) -> None:
         self.wish = wish
         self.row = row
         self._policy = policy

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from models.batch import Batch, Row
+from models.batch import TokenBatch, TokenRow
 from models.card import ModelCardFacts, write_card
 from models.chat import Chat
 from models.decoding import Decoder, PaddedDecoder, accepted_inputs
@@ -120,12 +120,12 @@ class Policy:
         `batch_size` are under way at a time; None takes all at once.
         """
         rows = [
-            Row(prompt=list(prompt), draws=draws, dials=dials)
+            TokenRow(prompt=list(prompt), draws=draws, dials=dials)
             for prompt, draws in zip(prompts, draws_NT.tolist(), strict=True)
         ]
         size = batch_size or len(rows)
         waiting = deque(sorted(rows, key=lambda row: len(row.prompt)))  # Little padding.
-        logps: dict[Row, list[float]] = {row: [] for row in rows}
+        logps: dict[TokenRow, list[float]] = {row: [] for row in rows}
         batch, num_rows = self.batch(), 0
         while waiting or num_rows:
             # A few at a time: a prompt costs as much alone as with company.
@@ -138,9 +138,9 @@ class Policy:
                 num_rows -= row.is_over
         return [(row.tokens, logps[row]) for row in rows]
 
-    def batch(self) -> Batch:
+    def batch(self) -> TokenBatch:
         """A batch of rows of this policy, empty yet."""
-        return Batch(self._make_decoder, self._eos_ids, is_exact=self.is_row_exact)
+        return TokenBatch(self._make_decoder, self._eos_ids, is_exact=self.is_row_exact)
 
     @cached_property
     def is_row_exact(self) -> bool:

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.batch import RUNS_MAX, Batch, Row, compacted
+from models.batch import RUNS_MAX, TokenBatch, TokenRow, compacted
 from models.decoding import PaddedDecoder
 from models.generation import Generation, Wish
 from models.policy import Policy
@@ -88,7 +88,7 @@ def test_choices_of_one_request_repeat_together(policy):
 
 def test_rows_of_unlike_dials_draw_as_they_do_alone(policy):
     rows = [
-        Row(prompt=[5, 6, 7 + n], draws=torch.rand(20).tolist(), dials=dials)
+        TokenRow(prompt=[5, 6, 7 + n], draws=torch.rand(20).tolist(), dials=dials)
         for n, dials in enumerate(KINDS)
     ]
     batch = policy.batch()
@@ -96,7 +96,7 @@ def test_rows_of_unlike_dials_draw_as_they_do_alone(policy):
     while batch.step():
         pass
     for row in rows:
-        again = Row(prompt=row.prompt, draws=row.draws, dials=row.dials)
+        again = TokenRow(prompt=row.prompt, draws=row.draws, dials=row.dials)
         lonely = policy.batch()
         lonely.join([again])
         while lonely.step():
@@ -133,9 +133,9 @@ def test_where_rows_cannot_join_others_they_wait_for_a_decoder():
         can_join = False
 
     model = gpt2(64)
-    batch = Batch(lambda: Lonely(model, 0), {1}, is_exact=False)
+    batch = TokenBatch(lambda: Lonely(model, 0), {1}, is_exact=False)
     rows = [
-        Row(prompt=[5, n], draws=[0.5] * 3, dials=replace(PLAIN, max_new_tokens=3))
+        TokenRow(prompt=[5, n], draws=[0.5] * 3, dials=replace(PLAIN, max_new_tokens=3))
         for n in range(2 * RUNS_MAX)
     ]
     for row in rows:
