@@ -8,6 +8,7 @@ scheduler does. The rule it replaced (two days in a row outside 0.9 to 1.1) look
 """
 
 import argparse
+import functools
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -21,7 +22,7 @@ from training.evidence.clustered import Floats, Users
 from training.evidence.drift import observed_over_predicted
 
 RESULTS = Path(__file__).parent / "results" / "drift.json"
-RUNS = 400
+RUNS = 100
 POOL = 2_000
 """Users that there are; about one in twenty comes each day."""
 ROWS_PER_USER = 3.7
@@ -51,23 +52,33 @@ class Row:
     runs: int
 
 
-def world(rng: np.random.Generator, base_rate: float, shift: float) -> Iterator[tuple[Floats, ...]]:
-    """Give of each day: loved, predicted and users of SAMPLE rows."""
+@functools.cache
+def population(base_rate: float) -> tuple[float, Floats, Floats]:
+    """Give the intercept at which the mean over users and replies is the base rate; and, by the
+    logit that P[Love] knows, the mean over users, which is all that it can predict."""
+    rng = np.random.default_rng(0)
     tendency_U = rng.normal(0, USER_SPREAD, POOL)
-    grid = rng.normal(0, REPLY_SPREAD, 4_000)[:, None] + tendency_U[None, :200]
+    grid = rng.normal(0, REPLY_SPREAD, 2_000)[:, None] + tendency_U[None, :500]
     low, high = -12.0, 6.0
-    for _ in range(40):  # The intercept at which the mean over users and replies is the base rate.
+    for _ in range(30):
         middle = (low + high) / 2
         is_low = float((1 / (1 + np.exp(-(middle + grid)))).mean()) < base_rate
         low, high = (middle, high) if is_low else (low, middle)
     known_R = np.linspace(-4, 4, 81)
     p_R = (1 / (1 + np.exp(-(low + known_R[:, None] + tendency_U[None, :])))).mean(axis=1)
+    return low, known_R, p_R
+
+
+def world(rng: np.random.Generator, base_rate: float, shift: float) -> Iterator[tuple[Floats, ...]]:
+    """Give of each day: loved, predicted and users of SAMPLE rows."""
+    intercept, known_R, p_R = population(base_rate)
+    tendency_U = rng.normal(0, USER_SPREAD, POOL)
     for _ in range(DAYS_MAX):
         today = rng.choice(POOL, size=round(SAMPLE / ROWS_PER_USER), replace=False)
         user_N = rng.choice(today, size=SAMPLE)
         known_N = np.clip(rng.normal(0, REPLY_SPREAD, SAMPLE), -4, 4)
         predicted_N = np.interp(known_N, known_R, p_R)
-        p_N = 1 / (1 + np.exp(-(low + known_N + tendency_U[user_N])))
+        p_N = 1 / (1 + np.exp(-(intercept + known_N + tendency_U[user_N])))
         loved_N = (rng.random(SAMPLE) < np.minimum(1.0, shift * p_N)).astype(np.float64)
         yield loved_N, predicted_N, user_N.astype(np.float64)
 
