@@ -365,7 +365,8 @@ def try_reward(candidate: str, size: str, seed: int) -> Rulings:
     if candidate == "prompt":
         logits = _at_rate(REWARD_SPREAD * math.sqrt(READS_OF_PROMPT) * of_prompt, base_rate)
     if candidate == "words":
-        logits = _at_rate(0.5 * (words + 0.8 * rng.normal(size=num_rows)), base_rate)
+        known = words + 0.8 * rng.normal(size=num_rows)
+        logits = _at_rate(REWARD_SPREAD * text_share / known.var() * known, base_rate)
     scored = Scored(
         logits=logits,
         labels=labels,
@@ -429,7 +430,9 @@ class Row:
     runs: int
 
 
-def measure(sizes: Sequence[str], runs: int, workers: int) -> Iterator[Row]:
+def measure(
+    sizes: Sequence[str], candidates: Sequence[str], runs: int, workers: int
+) -> Iterator[Row]:
     """Every candidate at every size, `runs` times each; says how far it is."""
     with ProcessPoolExecutor(workers) as pool:
         for size in sizes:
@@ -438,6 +441,8 @@ def measure(sizes: Sequence[str], runs: int, workers: int) -> Iterator[Row]:
                 *((try_reward, name) for name in REWARDS),
                 *((try_preference, name) for name in PREFERENCES),
             ):
+                if candidate not in candidates:
+                    continue
                 found = list(
                     pool.map(attempt, [candidate] * runs, [size] * runs, range(runs), chunksize=4)
                 )
@@ -479,11 +484,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--runs", type=int, default=RUNS, help="runs of each candidate and size")
     parser.add_argument("--sizes", nargs="+", choices=list(SIZES), default=list(SIZES))
+    names = (*POLICIES, *REWARDS, *PREFERENCES)
+    parser.add_argument("--candidates", nargs="+", choices=names, default=names)
     parser.add_argument("--workers", type=int, default=2, help="processes side by side")
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the rows are written")
     parser.add_argument("--table", action="store_true", help="print them as a table as well")
     options = parser.parse_args()
-    rows = list(measure(options.sizes, options.runs, options.workers))
+    rows = list(measure(options.sizes, options.candidates, options.runs, options.workers))
     options.out.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n", "utf-8")
     if options.table:
         print(table(rows))

@@ -190,13 +190,15 @@ class Contest:
         one_mean = [
             prompt * parts[2 * level] + (1 - prompt) * parts[2 * level + 1] for level in (0, 1)
         ]
+        width = self.width
+        pair = torch.tensor([True, False]).repeat_interleave(width)
         return {
-            name: Features(values_UF=values, text_N=found.text_N)
-            for name, values in (
-                ("one mean", torch.cat(one_mean, 1)),
-                ("reply", torch.cat([parts[1], parts[3]], 1)),
-                ("apart", torch.cat(parts[:4], 1)),
-                ("apart, all layers", found.values_UF),
+            name: Features(values_UF=values, text_N=found.text_N, is_prompt_F=is_prompt)
+            for name, values, is_prompt in (
+                ("one mean", torch.cat(one_mean, 1), torch.zeros(2 * width) > 0),
+                ("reply", torch.cat([parts[1], parts[3]], 1), torch.zeros(2 * width) > 0),
+                ("apart", torch.cat(parts[:4], 1), pair.repeat(2)),
+                ("apart, all layers", found.values_UF, found.is_prompt_F),
             )
         }
 

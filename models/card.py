@@ -16,6 +16,8 @@ class ModelCardFacts:
     title: str
     summary: str
     """What the model is for and what it must not be used for, in a few sentences."""
+    usage: str = ""
+    """How it is loaded, where that is not what everybody expects: Markdown."""
     base_model: str
     """Name of the model that it started from, on a hub where it is known; a folder is given by its
     last part only. Empty for a model trained from nothing."""
@@ -50,6 +52,8 @@ def render_card(facts: ModelCardFacts) -> str:
         metrics=sorted(facts.measures),
     )
     sections = [f"---\n{data.to_yaml()}\n---", f"# {facts.title}", facts.summary]
+    if facts.usage:
+        sections.append(facts.usage)
     if facts.parent:
         sections.append(f"Refreshed from `{facts.parent}`.")
     if facts.snapshot_hash:

@@ -73,6 +73,11 @@ class PooledClassifier(PreTrainedModel):  # type: ignore[no-untyped-call]  # The
         means = [(weights_N2T @ states[level]).flatten(1) for level in self.config.levels]
         return torch.cat(means, dim=1)
 
+    def is_prompt(self) -> Tensor:
+        """is_prompt_F: whether each feature is of the prompt's mean."""
+        of_level = torch.tensor([True, False]).repeat_interleave(self.encoder.config.hidden_size)
+        return of_level.repeat(len(self.config.levels))
+
     def forward(
         self,
         input_ids: Tensor,

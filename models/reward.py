@@ -13,7 +13,7 @@ import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,17 @@ MANY = 1 << 62
 CALIBRATION_KEY = "reward_calibration"
 """Where config.json repeats the sidecar, for tools that copy only the configuration."""
 CLASSIFIER = "AutoModelForSequenceClassification"
+USAGE = """\
+The head's code lies beside the weights (`pooled.py`), so it is loaded by
+
+```python
+model = AutoModelForSequenceClassification.from_pretrained(folder, trust_remote_code=True)
+tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
+inputs = tokenizer(prompts, replies, truncation="only_first", padding=True, return_tensors="pt")
+```
+
+A prompt is its turns, one a line, each after its role: `user: How do I descale a kettle?`"""
+"""What the card of a pooled head says of loading it."""
 BATCH = 64
 """Texts computed together."""
 
@@ -64,6 +75,8 @@ class Features:
     """Of the different texts, float32 on the CPU."""
     text_N: Tensor
     """Which of them each row is."""
+    is_prompt_F: Tensor
+    """Whether each number is of the prompt's mean."""
 
     def rows(self) -> Tensor:
         """features_NF of all rows."""
@@ -193,7 +206,7 @@ class RewardModel:
         values_UF = self._read(
             texts, lambda inputs: model.features(**inputs), width, BATCH, on_text
         )
-        return Features(values_UF=values_UF, text_N=text_N)
+        return Features(values_UF=values_UF, text_N=text_N, is_prompt_F=model.is_prompt())
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         """Raw scores of padded token ids, logits_N; differentiable."""
@@ -218,7 +231,7 @@ class RewardModel:
                 done += len(rows)
                 if on_text is not None:
                     on_text(done, len(texts))
-        return values_UF.clone()  # Outside of inference mode: gradients may flow from it.
+        return values_UF
 
     def calibrated_logits(self, chats: Sequence[Chat]) -> torch.Tensor:
         """Logits of P, logits_N float32."""
@@ -268,6 +281,7 @@ class RewardModel:
             classes = {"AutoConfig": PooledConfig, CLASSIFIER: PooledClassifier}
             names = {auto: f"{code.stem}.{kind.__name__}" for auto, kind in classes.items()}
             self.model.config.update({"auto_map": names})
+            card = replace(card, usage=USAGE)
         self.model.save_pretrained(path)
         self.tokenizer.save_pretrained(path)
         make_portable(path)

@@ -23,6 +23,10 @@ from training.label_loss import label_loss
 STD_MIN = 1e-6
 RIDGES = (30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01)
 """Penalties tried, per row and squared weight of a standardised feature, strongest first."""
+PROMPT_SCALE = 0.3
+"""What standardised features of the prompt are multiplied by, so that their weights are dearer: a
+prompt is the same for all its replies, and on few labels its many features mostly add noise
+(docs/log.md)."""
 FOLDS = 4
 WORSE_MAX = 2
 """Weaker penalties tried after the best so far, before the rest are left out."""
@@ -33,8 +37,7 @@ ITERATIONS = 60
 class HeadTask:
     """What a head is to tell from the features of texts."""
 
-    features: Tensor
-    """features_UF of the different texts."""
+    features: Features
     loss: Callable[[Tensor, Tensor], Tensor]
     """The mean loss of these rows, from the scores_U of all texts and the rows' numbers."""
     folds_N: Tensor | None
@@ -68,7 +71,7 @@ def label_task(
     positives = torch.bincount(folds_N, labels_N, minlength=FOLDS)
     are_mixed = (positives > 0) & (positives < torch.bincount(folds_N, minlength=FOLDS))
     return HeadTask(
-        features=features.values_UF,
+        features=features,
         loss=loss,
         folds_N=folds_N if bool(are_mixed.all()) else None,
         num_rows=len(labels_N),
@@ -91,7 +94,7 @@ def pair_task(features: Features, prompts_N: Tensor) -> HeadTask:
     folds_N = prompts_N % FOLDS
     has_all = bool((torch.bincount(folds_N, minlength=FOLDS) > 0).all())
     return HeadTask(
-        features=features.values_UF,
+        features=features,
         loss=loss,
         folds_N=folds_N if has_all else None,
         num_rows=len(first_N),
@@ -162,13 +165,15 @@ class _Probe:
 
     def __init__(self, task: HeadTask) -> None:
         self.task = task
-        self.mean_F = task.features.mean(0)
-        self.std_F = task.features.std(0, correction=0).clamp(min=STD_MIN)
+        self.values_UF = task.features.values_UF
+        self.mean_F = self.values_UF.mean(0)
+        std_F = self.values_UF.std(0, correction=0).clamp(min=STD_MIN)
+        self.std_F = torch.where(task.features.is_prompt_F, std_F / PROMPT_SCALE, std_F)
 
     def scores(self, weight_F: Tensor, bias: Tensor | float) -> Tensor:
         """scores_U of all texts."""
         scaled_F = weight_F / self.std_F
-        return self.task.features @ scaled_F - self.mean_F @ scaled_F + bias
+        return self.values_UF @ scaled_F - self.mean_F @ scaled_F + bias
 
     def fit(
         self, rows: Tensor, ridge: float, start: tuple[Tensor, float] | None = None

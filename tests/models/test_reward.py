@@ -143,6 +143,7 @@ def test_the_card_has_front_matter_that_the_hub_reads(encoder, tmp_path):
     assert card.data.base_model == "sentence-transformers/all-MiniLM-L6-v2"
     assert card.data.library_name == "transformers"
     assert "| auroc | 0.8 |" in card.text
+    assert "trust_remote_code=True" in card.text, "how a stranger loads it"
 
 
 def test_nothing_in_the_folder_tells_where_it_was_made(encoder, tmp_path):

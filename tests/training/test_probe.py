@@ -11,7 +11,16 @@ from sklearn.linear_model import LogisticRegression
 
 from models.reward import Features, RewardModel
 from tests.training.tiny_encoder import save_tiny_encoder
-from training.probe import FOLDS, RIDGES, HeadTask, choose_ridge, fit_head, label_task, pair_task
+from training.probe import (
+    FOLDS,
+    PROMPT_SCALE,
+    RIDGES,
+    HeadTask,
+    choose_ridge,
+    fit_head,
+    label_task,
+    pair_task,
+)
 from training.shared_trunk import is_same_reader, share_trunk
 
 WORDS = ["tea", "cat", "sun", "rain", "love", "hate", "blue", "red", "walk", "run"]
@@ -64,7 +73,11 @@ def task_of(reward, chats, labels, *, kappa=1.0, weights=None, moves=None) -> He
 def noise_task(labels: torch.Tensor, states: torch.Tensor, users: torch.Tensor) -> HeadTask:
     num = len(labels)
     return label_task(
-        Features(values_UF=states, text_N=torch.arange(num)),
+        Features(
+            values_UF=states,
+            text_N=torch.arange(num),
+            is_prompt_F=torch.zeros(states.shape[1], dtype=torch.bool),
+        ),
         labels, torch.ones(num), torch.zeros(num), torch.ones(num),
         users_N=users, start_logit=0.0,
     )  # fmt: skip
@@ -116,6 +129,7 @@ def test_the_head_agrees_with_scikit_learn(encoder):
     head.put_into(reward.pooled)
     raw = reward.features(reward.encode(chats)).rows().numpy().astype(np.float64)
     states = (raw - raw.mean(0)) / raw.std(0)
+    states[:, reward.pooled.is_prompt().numpy()] *= PROMPT_SCALE
     peer = LogisticRegression(C=1 / (head.ridge * len(chats)), tol=1e-8, max_iter=5_000)
     expected = peer.fit(states, labels).decision_function(states)
     np.testing.assert_allclose(reward.logits(chats).numpy(), expected, atol=0.02)
