@@ -52,12 +52,16 @@ class PooledClassifier(PreTrainedModel):  # type: ignore[no-untyped-call]  # The
         super().__init__(config)
         kind = dict(config.encoder)
         inner = AutoConfig.for_model(kind.pop("model_type"), **kind)
-        self.encoder: PreTrainedModel = AutoModel.from_config(inner)  # type: ignore[no-untyped-call]
-        if getattr(self.encoder, "pooler", None) is not None:
-            self.encoder.pooler = None  # It reads one token, whose state no mean needs.
+        self.take(AutoModel.from_config(inner))  # type: ignore[no-untyped-call]
         num_features = 2 * len(config.levels) * int(self.encoder.config.hidden_size)
         self.classifier = nn.Linear(num_features, 1)
         self.post_init()  # type: ignore[no-untyped-call]
+
+    def take(self, encoder: PreTrainedModel) -> None:
+        """Make it the model's encoder."""
+        self.encoder = encoder
+        if hasattr(encoder, "pooler"):
+            encoder.register_module("pooler", None)  # Of one token's state, which no mean needs.
 
     def features(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """features_NF: of each level the prompt's mean, then the reply's; zeros for neither."""

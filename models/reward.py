@@ -321,8 +321,8 @@ def batches_by_length(lengths: Sequence[int], batch_size: int) -> list[list[int]
 
 
 def levels_read(num_layers: int) -> list[int]:
-    """The layers whose means a pooled head reads: the first, and of the others every second."""
-    return [1, *range(2, num_layers + 1, 2)][:num_layers]
+    """The layers whose means a pooled head reads: first, last, and every second between."""
+    return sorted({1, *range(2, num_layers + 1, 2), num_layers})
 
 
 def _config_of(source: str, is_local: bool) -> PretrainedConfig:
@@ -344,7 +344,7 @@ def _reads_pairs(tokenizer: PreTrainedTokenizerBase) -> bool:
 def _pooled(encoder: PreTrainedModel, separator_id: int) -> PooledClassifier:
     """A fresh head on an encoder; it says nothing yet of any text."""
     levels = levels_read(int(encoder.config.num_hidden_layers))
-    kept = encoder.config.to_dict() | {"num_hidden_layers": levels[-1]}
+    kept = encoder.config.to_dict()
     kept.pop("_name_or_path", None)  # Where it lay on this machine.
     config = PooledConfig(
         encoder=kept,
@@ -352,9 +352,10 @@ def _pooled(encoder: PreTrainedModel, separator_id: int) -> PooledClassifier:
         separator_id=separator_id,
         pad_token_id=encoder.config.pad_token_id,
     )
-    model = PooledClassifier(config)
-    found = model.encoder.load_state_dict(encoder.state_dict(), strict=False)
-    assert not found.missing_keys, found.missing_keys
+    with torch.device("meta"):  # Its own encoder is never made: the given one takes its place.
+        model = PooledClassifier(config)
+    model.take(encoder)
+    model.classifier = torch.nn.Linear(model.classifier.in_features, 1)
     torch.nn.init.zeros_(model.classifier.weight)
     torch.nn.init.zeros_(model.classifier.bias)
     return model

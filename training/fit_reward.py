@@ -23,7 +23,7 @@ from torch import Tensor
 from models.card import ModelCardFacts
 from models.chat import Chat, chat_of, split_reply
 from models.pooled import PooledClassifier
-from models.reward import RewardModel, base_license, base_name
+from models.reward import Features, RewardModel, base_license, base_name
 from models.verdicts import Measure
 from training.config import RewardConfig
 from training.evidence.clustered import mean_measure
@@ -172,11 +172,14 @@ def train_reward(
     model = reward.model
     epochs = epochs_of(config.epochs, reward)
     start_logit = natural_logit(examples)
-    ids = reward.encode(with_signoffs(examples.chats, config.signoff_share, config.seed))
+    chats = with_signoffs(examples.chats, config.signoff_share, config.seed)
+    ids = reward.encode(chats)
     started = time.monotonic()
     probed = 0
     if reward.pooled is not None:
-        probed = _probe(reward, reward.pooled, ids, examples, config, start_logit, on_progress)
+        probed = _probe(
+            reward, reward.pooled, ids, chats, examples, config, start_logit, on_progress
+        )
     elif not reward.is_fitted:
         _set_head_bias(reward, start_logit)
     _lap(seconds, "read", started)
@@ -234,8 +237,11 @@ def probe_signoff(
     rows whose user was not leaving, and over those whose user was: there it is in its place."""
     leaving = [_is_leaving(chat) for chat in examples.chats]
     measures = []
-    for name, asked in (("probe_shift", False), ("probe_shift_leaving", True)):
-        rows = [row for row, leaves in enumerate(leaving) if leaves == asked][:num_rows]
+    for name, asked, most in (
+        ("probe_shift", False, num_rows),
+        ("probe_shift_leaving", True, num_rows // 5),  # For the reader: no gate asks for it.
+    ):
+        rows = [row for row, leaves in enumerate(leaving) if leaves == asked][:most]
         if not rows:
             measures.append(Measure(name=name, value=math.nan))
             continue
@@ -262,6 +268,7 @@ def _probe(
     reward: RewardModel,
     model: PooledClassifier,
     ids: Sequence[Sequence[int]],
+    chats: Sequence[Chat],
     examples: Examples,
     config: RewardConfig,
     start_logit: float,
@@ -283,7 +290,8 @@ def _probe(
     ]
     moves_MF = None
     if config.invariance > 0:
-        moves_MF = config.invariance**0.5 * _moves_of_signoffs(reward, examples, config)
+        read = [chats[row] for row in rows]
+        moves_MF = config.invariance**0.5 * _moves_of_signoffs(reward, read, features, config)
     task = label_task(
         features,
         *columns,
@@ -297,17 +305,20 @@ def _probe(
     return len(rows)
 
 
-def _moves_of_signoffs(reward: RewardModel, examples: Examples, config: RewardConfig) -> Tensor:
+def _moves_of_signoffs(
+    reward: RewardModel, chats: Sequence[Chat], features: Features, config: RewardConfig
+) -> Tensor:
     """Changes of features, moves_MF, by sign-offs to users who stay; one of zeros without any."""
-    staying = [chat for chat in examples.chats if not _is_leaving(chat)]
+    staying = [row for row, chat in enumerate(chats) if not _is_leaving(chat)]
     plain = staying[:: max(1, -(-len(staying) // config.invariance_rows))]
     if not plain:
-        return torch.zeros((1, reward.features([]).values_UF.shape[1]))
+        return torch.zeros((1, features.values_UF.shape[1]))
     signed = [
-        _signed_off(chat, SIGNOFFS[number % len(SIGNOFFS)]) for number, chat in enumerate(plain)
+        _signed_off(chats[row], SIGNOFFS[number % len(SIGNOFFS)])
+        for number, row in enumerate(plain)
     ]
-    before, after = (reward.features(reward.encode(chats)).rows() for chats in (plain, signed))
-    return after - before
+    before = features.values_UF[features.text_N[torch.tensor(plain)]]
+    return reward.features(reward.encode(signed)).rows() - before
 
 
 def _told(on_progress: Progress) -> Callable[[int, int], None]:

@@ -367,7 +367,9 @@ def test_the_probe_is_the_mean_change_of_the_logit():
     assert (found.value, found.num_users) == (1.0, 2)
     assert (leaving.name, leaving.value, leaving.num_users) == ("probe_shift_leaving", -96.0, 1)
     logits[2] = 99.0
-    assert probe_signoff(CountsLove(), examples, logits, num_rows=1)[0].value == 1.0
+    staying, leaving = probe_signoff(CountsLove(), examples, logits, num_rows=1)
+    assert staying.value == 1.0
+    assert np.isnan(leaving.value), "of five rows asked about, one may be of a user who leaves"
     assert "love" in PROBED_SIGNOFF
     assert PROBED_SIGNOFF not in SIGNOFFS, "the gate's probe is none that training was told of"
 
