@@ -352,6 +352,13 @@ def test_what_has_not_arrived_yet_is_expected_less_often():
     arrived = np.where(np.arange(8_000) % 2, 0.25, 1.0)
     y = (rng.random(8_000) < p * arrived).astype(np.float64)
     users = np.arange(8_000) // 4
-    scored = Scored(logits=np.log(p / (1 - p)), labels=y, users=users, lengths=p, arrived=arrived)
+    scored = Scored(
+        logits=np.log(p / (1 - p)),
+        labels=y,
+        users=users,
+        prompts=np.arange(8_000),
+        lengths=p,
+        arrived=arrived,
+    )
     assert measure(scored).predicted_over_observed == pytest.approx(1.0, abs=0.04)
     assert measure(replace(scored, arrived=None)).predicted_over_observed > 1.5
