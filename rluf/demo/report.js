@@ -163,7 +163,7 @@ function drawSentinels() {
       p.reasons.length ? reasons(objections(p), `Why ${p.recipe} was not passed`) : null,
       drawMeasures([...p.checks, ...p.informative],
         { label: `Measures of ${p.recipe}`, meanings: MEANINGS, picture: measureChart }),
-      p.examples.length ? drawExamples(p) : null)))));
+      p.examples.length ? drawExamples(p) : null))));
 }
 
 /** Replies that show what a sentinel found, beside the baseline's to the same prompt. */

@@ -102,5 +102,7 @@ def open_look(
     )
     page.on("pageerror", lambda error: look.complaints.append(str(error)))
     page.goto(url)
+    # A script that broke draws nothing: what is waited for would not come within any time.
+    assert not look.complaints, f"{url}: {look.complaints}"
     page.wait_for_selector(ready, state="attached")
     return look
