@@ -4,7 +4,7 @@ const PHASES = {
   setup: "set up",
   round_0: "round 0: users meet the baseline",
   refresh: "refresh: learn and judge",
-  round_1: "round 1: users meet baseline and candidate",
+  round_1: "round 1: users meet both",
   report: "report",
 };
 /* Steps of the refresh that get a bar of their own; the rest share one. */

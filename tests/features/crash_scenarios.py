@@ -8,6 +8,7 @@ import asyncio
 import json
 import os
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -47,6 +48,8 @@ IMPORTED_LATE = (
 )
 """Feast imports these when it is first asked: done once, not in every child."""
 DAY_S = 86_400
+AFTER_ALL = datetime(2100, 1, 1, tzinfo=UTC)
+"""When homes are looked at: how old an exposure is would differ from look to look."""
 NUM_PARTITIONS = 2
 CHUNK_RECORDS = 2
 MALFORMED = b'{"specversion":"1.0"'
@@ -190,7 +193,7 @@ async def _write_all(home: Path, broker: Broker, store: FactStore) -> None:
 def look(home: Path, broker: Broker) -> object:
     """All that a home says once everything is taken in; all else follows from these views."""
     told: dict[str, object] = {}
-    with connect(home) as connection:
+    with connect(home, as_of=AFTER_ALL) as connection:
         for view in VIEWS:
             rows = connection.sql(f"SELECT * FROM {view} ORDER BY ALL").to_arrow_table()
             told[view] = rows.to_pylist()

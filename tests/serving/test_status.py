@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 from models.arms import Arm
 from models.artifacts import store_artifact
 from serving import status as status_module
-from serving.app import _desk
+from serving.app import _context
 from serving.status import StatusBoard
 from tests.features.histories import reaction, shown, store_all
 from tests.serving.conftest import FAST, Place, StartApi
@@ -178,9 +178,9 @@ class Counted:
         self.seconds = 0.0
         self.num = 0
         self.took_s = 0.0
-        desk = _desk(place.room(replace(FAST, status_cache_s=cache_s)))
+        context = _context(place.room(replace(FAST, status_cache_s=cache_s)))
         monkeypatch.setattr(status_module, "_whole", self.compute)
-        self.board = StatusBoard(desk, clock=lambda: self.seconds)
+        self.board = StatusBoard(context, clock=lambda: self.seconds)
 
     def compute(self, *_: object) -> bytes:
         self.num += 1

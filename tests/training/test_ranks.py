@@ -14,11 +14,10 @@ from pathlib import Path
 import pytest
 
 from tests.tiny_policy import save_tiny_policy
+from tests.waiting import WAIT_S
 from training.algorithms.crpg import seed_of_rank
 
 ROOT = Path(__file__).resolve().parents[2]
-WAIT_S = 300
-"""Long: two processes load torch on what may be a busy machine."""
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,6 @@ from streams.config import StreamsConfig
 from streams.errors import Unavailable
 from streams.kafka.remade import TopicRemade, remade, watch_topics
 from streams.kafka.topics import (
-    committed_offsets,
-    end_offsets,
     ensure_topics,
     is_of_another_topic,
     is_stamped,
@@ -27,6 +25,7 @@ from streams.kafka.topics import (
     topic_ids,
 )
 from streams.worker import EXIT_STALLED
+from tests.offsets import committed_offsets, end_offsets
 from tests.streams.test_hostile_log import make_anew
 from tests.streams.test_worker import produce_reactions, reactions
 from tests.streams.worker_rig import is_caught_up, start_worker
