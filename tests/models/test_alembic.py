@@ -34,7 +34,10 @@ Run: TypeAlias = Callable[..., str]
 
 @pytest.fixture
 def alembic(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run Alembic's command line; give what it printed. `code` 1 says that it must refuse."""
+    """Run Alembic's command line; give what it printed, of `--sql` the SQL without any log.
+
+    `code` 1 says that it must refuse.
+    """
 
     def run(*arguments: str, code: int = 0, cwd: Path = ROOT, **environment: str) -> str:
         line, out = CommandLine(prog="alembic"), io.StringIO()
@@ -51,7 +54,8 @@ def alembic(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
                 patched.setenv(name, value)
             line.run_cmd(config, options)
         said = capsys.readouterr()
-        return out.getvalue() + said.out + said.err
+        log = "" if "--sql" in arguments else said.out + said.err
+        return out.getvalue() + log
 
     return run
 
