@@ -55,7 +55,7 @@ REPORT = (
     Picture(name="report.png", until="section[aria-labelledby=loved]"),
     Picture(
         name="report-dark-phone.png",
-        until="section[aria-labelledby=loved] .two",
+        until="section[aria-labelledby=loved]",
         width=PHONE,
         scheme="dark",
         scale=2.0,
@@ -129,7 +129,8 @@ def take(browser: Browser, address: str, picture: Picture) -> bytes:
         device_scale_factor=picture.scale,
     )
     page.goto(address)
-    page.wait_for_selector(f"{picture.until} svg")
+    page.wait_for_selector("svg", state="attached")
+    page.wait_for_selector(picture.until)
     box = page.locator(picture.until).bounding_box()
     assert box is not None, f"{picture.until} is not on the page"
     taken = page.screenshot(
