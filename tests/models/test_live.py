@@ -18,7 +18,6 @@ from models.database import sqlite_url
 from models.errors import Conflict, NotFound
 from models.live import move_alias, promote, rollback, start_experiment, stop_experiment
 from models.live_history import history
-from models.migrate import migrate
 from models.registry import Registry
 from tests.verdicts import said
 
@@ -42,17 +41,10 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(scope="module")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("template") / "registry.db"
-    migrate(sqlite_url(file))
-    return file
-
-
 @pytest.fixture
-def registry(tmp_path: Path, migrated: Path, clock: Clock) -> Iterator[Registry]:
+def registry(tmp_path: Path, migrated_file: Path, clock: Clock) -> Iterator[Registry]:
     """Versions chat@1 to chat@4; the first three passed their gate, the fourth did not."""
-    shutil.copy(migrated, tmp_path / "registry.db")
+    shutil.copy(migrated_file, tmp_path / "registry.db")
     opened = Registry(sqlite_url(tmp_path / "registry.db"), clock=clock)
     with opened.atomic():
         for number in range(1, 5):

@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 import pyarrow as pa
 import pytest
 
-from simulator.attacks import BY_RULE, HOUSE, LOOKALIKES, AttackConfig, events
+from simulator.attacks import BY_RULE, HOUSE, LOOKALIKES, AttackConfig
 from streams.guard.rules import GuardConfig
 from streams.guard.rulings import find_violations
-from tests.streams.guard.test_rules import REACTIONS, SHOWN
+from tests.streams.guard.test_rules import REACTIONS, SHOWN, tables
 
 WORLDS = (201, 202, 203)
 FOUND_MIN = 0.75
@@ -22,16 +22,10 @@ stays below the cap on both: the benchmark misses 7 %, so six of 20 in some two 
 @pytest.fixture(scope="module", params=WORLDS)
 def world(request):
     """One world's findings, the praise that they were found in, and the truth about accounts."""
-    made, truth = events(AttackConfig(seed=request.param, honest=400, each_kind=20))
-    taps, shown = [], []
-    for event in made:
-        row = event["data"] | {"occurred_at": datetime.fromisoformat(event["time"])}
-        if event["type"] == "rluf.reaction.v1":
-            taps.append(row)
-        else:
-            shown.append(row | {"prompt": row["messages"][-1]["content"]})
-    tables = pa.Table.from_pylist(taps, REACTIONS), pa.Table.from_pylist(shown, SHOWN)
-    return find_violations(*tables, GuardConfig(house_accounts=(f"{HOUSE}*",))), taps, truth
+    config = AttackConfig(seed=request.param, honest=400, each_kind=20)
+    taps, shown, truth = tables(config)
+    found = find_violations(taps, shown, GuardConfig(house_accounts=(f"{HOUSE}*",)))
+    return found, taps.to_pylist(), truth
 
 
 def flagged(findings, truth, rule, kind):

@@ -140,8 +140,9 @@ def test_a_ruling_on_an_account_begins_with_all_that_it_was_shown():
     assert {f.since for f in found("together", taps, shown)} == {begun}
 
 
-def tables(seed):
-    made, truth = events(AttackConfig(seed=seed, honest=1000, each_kind=20))
+def tables(config):
+    """A world's reactions and exposures, and the truth about its accounts."""
+    made, truth = events(config)
     taps, shown = [], []
     for event in made:
         row = event["data"] | {"occurred_at": datetime.fromisoformat(event["time"])}
@@ -154,7 +155,7 @@ def tables(seed):
 
 @pytest.mark.parametrize("seed", [101, 102])
 def test_gross_attacks_are_found_and_the_honest_are_spared(seed):
-    reactions, shown, truth = tables(seed)
+    reactions, shown, truth = tables(AttackConfig(seed=seed, honest=1000, each_kind=20))
     flagged = {finding.user_id for finding in find_violations(reactions, shown, GuardConfig())}
     for kind in GROSS:
         users = {user for user, each in truth.items() if each == kind}

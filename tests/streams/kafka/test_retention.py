@@ -5,7 +5,6 @@ ends it after seconds; and commits of offsets that the log does not have.
 """
 
 import time
-from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -18,15 +17,15 @@ from streams.config import StreamsConfig
 from streams.kafka.log import measure, read_log
 from streams.kafka.topics import ensure_topics, lag, standings
 from tests.offsets import committed_offsets
+from tests.streams.kafka.conftest import STALL_S
 from tests.streams.kafka.test_remade import commit
-from tests.streams.silent_rig import Dials, start_silent, watched
+from tests.streams.silent_rig import watched
 from tests.streams.test_worker import produce, reaction, reactions
 from tests.streams.worker_rig import RunningWorker, is_caught_up, wait_for
 from tests.waiting import patiently
 
 pytestmark = pytest.mark.kafka
 
-STALL_S = 3.0
 NAMED = "the log deleted records before they were read"
 
 
@@ -36,23 +35,6 @@ def config(streams_config) -> StreamsConfig:
     config = replace(streams_config, partitions=1, batch_events_max=5)
     patiently(lambda: ensure_topics(config))
     return config
-
-
-@pytest.fixture
-def start(tmp_path, config) -> Iterator[Callable[[], RunningWorker]]:
-    """Starts a worker that is ended after STALL_S without progress while it is watched."""
-    running: list[RunningWorker] = []
-    (tmp_path / "unwatched").touch()
-
-    def start() -> RunningWorker:
-        dials = Dials(stall_limit_s=STALL_S, is_unwatched=True)
-        running.append(start_silent(config, tmp_path, dials))
-        return running[-1]
-
-    yield start
-    for worker in running:
-        if worker.process.poll() is None:
-            worker.kill()
 
 
 def say(config: StreamsConfig, name: str, count: int) -> set[str]:

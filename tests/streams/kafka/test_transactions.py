@@ -6,7 +6,7 @@ transactions open; a worker as a process whose watchdog ends it after seconds; t
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -18,38 +18,20 @@ from streams.config import StreamsConfig
 from streams.events import new_id
 from streams.kafka.log import measure, read_log
 from streams.kafka.topics import ensure_topics, lag, standings
+from tests.streams.kafka.conftest import STALL_S
 from tests.streams.samples import shown
-from tests.streams.silent_rig import Dials, start_silent, watched
+from tests.streams.silent_rig import watched
 from tests.streams.test_worker import reaction, reactions
-from tests.streams.worker_rig import RunningWorker, is_caught_up, stored, wait_for
+from tests.streams.worker_rig import is_caught_up, stored, wait_for
 from tests.waiting import patiently, until
 
 pytestmark = pytest.mark.kafka
-
-STALL_S = 3.0
 
 
 @pytest.fixture
 def config(streams_config) -> StreamsConfig:
     patiently(lambda: ensure_topics(streams_config))
     return streams_config
-
-
-@pytest.fixture
-def start(tmp_path, config) -> Iterator[Callable[[], RunningWorker]]:
-    """Starts a worker that is ended after STALL_S without progress while it is watched."""
-    running: list[RunningWorker] = []
-    (tmp_path / "unwatched").touch()
-
-    def start() -> RunningWorker:
-        dials = Dials(stall_limit_s=STALL_S, is_unwatched=True)
-        running.append(start_silent(config, tmp_path, dials))
-        return running[-1]
-
-    yield start
-    for worker in running:
-        if worker.process.poll() is None:
-            worker.kill()
 
 
 @asynccontextmanager
