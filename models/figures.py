@@ -10,12 +10,11 @@ from sqlalchemy.orm import Session
 
 from models.aliases import AliasMove
 from models.database import translated_faults
+from models.live import CHAMPION, PREVIOUS
 from models.registry import Registry
 from models.tables import AliasRecord, MeasureRecord, ModelRecord, VerdictRecord, VersionRecord
 from models.verdicts import Ruling, ruling_of
 
-CHAMPION = "champion"
-PREVIOUS = "previous"
 ECE = "ece"
 """Name of the calibration error in the measures of a reward model's version."""
 KL = "kl_nats"

@@ -109,13 +109,13 @@ def promote(
                 _serve_alone(registry, name, number, why=noted, who=who)
     except Conflict as fault:
         return _lost(registry, name, action, version.ref, fault)
-    return Decision(
-        done=True,
-        action=action,
+    return _done(
+        registry,
+        name,
+        action,
         version=version.ref,
         replaced=None if stood in (None, number) else f"{name}@{stood}",
-        reasons=tuple(reasons),
-        arms=registry.arms(name).arms,
+        reasons=reasons,
     )
 
 
@@ -148,14 +148,7 @@ def rollback(registry: Registry, name: str, *, who: str, why: str) -> Decision:
                 _serve_alone(registry, name, previous, why=why, who=who)
     except Conflict as fault:
         return _lost(registry, name, action, version.ref, fault)
-    return Decision(
-        done=True,
-        action=action,
-        version=version.ref,
-        replaced=f"{name}@{champion}",
-        reasons=(),
-        arms=registry.arms(name).arms,
-    )
+    return _done(registry, name, action, version=version.ref, replaced=f"{name}@{champion}")
 
 
 def start_experiment(
@@ -224,14 +217,7 @@ def stop_experiment(registry: Registry, name: str, *, who: str, why: str) -> Dec
             reason = f"{name!r} has no champion"
             return _refusal(registry, name, action, None, "no_champion", [reason])
         _serve_alone(registry, name, champion, why=why, who=who)
-    return Decision(
-        done=True,
-        action=action,
-        version=f"{name}@{champion}",
-        replaced=None,
-        reasons=(),
-        arms=registry.arms(name).arms,
-    )
+    return _done(registry, name, action, version=f"{name}@{champion}", replaced=None)
 
 
 def move_alias(
@@ -276,13 +262,12 @@ def move_alias(
             reason = f"alias {alias!r} is there already"
             return _refusal(registry, name, action, None, "no_move", [reason])
         _move(registry, name, alias, number, why=why, who=who)
-    return Decision(
-        done=True,
-        action=action,
+    return _done(
+        registry,
+        name,
+        action,
         version=None if number is None else f"{name}@{number}",
         replaced=None if stood is None else f"{name}@{stood}",
-        reasons=(),
-        arms=registry.arms(name).arms,
     )
 
 
@@ -361,6 +346,25 @@ def _moved(
 
 def _place(name: str, number: int | None) -> str:
     return "no version" if number is None else f"{name}@{number}"
+
+
+def _done(
+    registry: Registry,
+    name: str,
+    action: str,
+    *,
+    version: str | None,
+    replaced: str | None,
+    reasons: Sequence[str] = (),
+) -> Decision:
+    return Decision(
+        done=True,
+        action=action,
+        version=version,
+        replaced=replaced,
+        reasons=tuple(reasons),
+        arms=registry.arms(name).arms,
+    )
 
 
 def _refusal(

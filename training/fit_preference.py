@@ -33,6 +33,7 @@ from models.lean import lean_imports
 from models.reward import RewardModel, base_license, base_name
 from training.config import PreferenceConfig
 from training.evidence.clustered import mean_measure
+from training.examples import numbered
 from training.fit_reward import epochs_of
 from training.frozen import freeze_lower
 from training.optimizer import head_optimizer
@@ -202,9 +203,7 @@ def _train(
     epochs = epochs_of(config.epochs, reward)
     ids = reward.encode(_chats(pairs))
     if reward.pooled is not None:
-        numbers: dict[str, int] = {}
-        keys = [json.dumps(pair.prompt) for pair in pairs]
-        prompts_N = torch.tensor([numbers.setdefault(key, len(numbers)) for key in keys])
+        prompts_N = torch.tensor(numbered([json.dumps(pair.prompt) for pair in pairs]))
         features = reward.features(ids, lambda *done: on_progress("reading texts", *done))
         head = fit_head(pair_task(features, prompts_N))
         head.put_into(reward.pooled)

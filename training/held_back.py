@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.chat import Chat
+from models.chat import Chat, chat_of
 from models.policy import Policy
 from training.evidence.clustered import Floats
 from training.evidence.offline import wins_of
@@ -98,9 +98,6 @@ def _logits(
         seed=[seed + place * replies + k for place in places for k in range(replies)],
         batch_size=BATCH_SIZE,
     )
-    chats = [
-        [*prompt, {"role": "assistant", "content": reply.text}]
-        for prompt, reply in zip(asked, sampled, strict=True)
-    ]
+    chats = [chat_of(prompt, reply.text) for prompt, reply in zip(asked, sampled, strict=True)]
     logits: Floats = scorer(chats).double().cpu().numpy().reshape(len(places), replies)
     return logits

@@ -122,8 +122,7 @@ class LoopState:
             model = RewardModel.from_pretrained(self._registry.open_artifact(version))
             scores = model.probabilities([sampled.chats[n] for n in new]).tolist()
             self._scored |= {sampled.keys[n]: p for n, p in zip(new, scores, strict=True)}
-        scored = {key: self._scored[key] for key in sampled.keys}
-        return np.array([scored[key] for key in sampled.keys])
+        return np.array([self._scored[key] for key in sampled.keys])
 
     def _last_turn(self) -> datetime:
         done = self._registry.runs(kind="refresh", status="done", limit=1)

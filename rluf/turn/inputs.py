@@ -99,9 +99,7 @@ class PretrainPolicy:
         """Write the model."""
         from rluf.turn.jobs import pretrain_policy
 
-        return pretrain_policy(
-            out=out, on_progress=on_progress, corpus=self.corpus.path, config=self.config
-        )
+        return pretrain_policy(self, out, on_progress)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,14 +117,7 @@ class FitReward:
         """Write the model."""
         from rluf.turn.jobs import fit_reward
 
-        return fit_reward(
-            out=out,
-            on_progress=on_progress,
-            snapshot=self.snapshot.path,
-            config=self.config,
-            gates=self.gates,
-            incumbent=None if self.incumbent is None else self.incumbent.path,
-        )
+        return fit_reward(self, out, on_progress)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,14 +134,7 @@ class FitPreference:
         """Write the model."""
         from rluf.turn.jobs import fit_preference
 
-        return fit_preference(
-            out=out,
-            on_progress=on_progress,
-            pairs=self.pairs.path,
-            half=self.half,
-            config=self.config,
-            gates=self.gates,
-        )
+        return fit_preference(self, out, on_progress)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,16 +154,7 @@ class ImprovePolicy:
         """Write the checkpoints."""
         from rluf.turn.jobs import improve_policy
 
-        return improve_policy(
-            out=out,
-            on_progress=on_progress,
-            policy=self.policy.path,
-            prompts=self.prompts,
-            held_back=self.held_back,
-            rewards={name: reward.path for name, reward in self.rewards.items()},
-            config=self.config,
-            parent=self.parent,
-        )
+        return improve_policy(self, out, on_progress)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,19 +183,4 @@ class JudgePolicy:
         """Write nothing: the verdicts are all."""
         from rluf.turn.jobs import judge_policy
 
-        return judge_policy(
-            on_progress=on_progress,
-            production=self.production.path,
-            checkpoints=[checkpoint.path for checkpoint in self.checkpoints],
-            win_rates=self.win_rates,
-            checkpoints_max=self.checkpoints_max,
-            prompts=self.prompts,
-            users=self.users,
-            harmful=self.harmful,
-            rewards={name: reward.path for name, reward in self.rewards.items()},
-            doubts=self.doubts,
-            gates=self.gates,
-            max_new_tokens=self.max_new_tokens,
-            replies_per_prompt=self.replies_per_prompt,
-            seed=self.seed,
-        )
+        return judge_policy(self, on_progress)

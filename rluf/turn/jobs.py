@@ -8,9 +8,9 @@ imported by that job: the other worker processes stay smaller.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -19,98 +19,74 @@ from models.chat import Chat
 from models.policy import Policy
 from models.replies import Reply
 from models.reward import RewardModel
-from rluf.turn.inputs import JUDGES, OnStage
-from training.config import (
-    GatesConfig,
-    PolicyConfig,
-    PreferenceConfig,
-    PretrainConfig,
-    RewardConfig,
+from rluf.turn.inputs import (
+    JUDGES,
+    FitPreference,
+    FitReward,
+    ImprovePolicy,
+    JudgePolicy,
+    OnStage,
+    PretrainPolicy,
 )
 from training.evidence.clustered import Users
 from training.evidence.examples import examples_of
 from training.evidence.gates import decide_preference, decide_reward
-from training.evidence.harmful import Harmful
 from training.evidence.offline import Samples, draw_replies, draw_samples
 from training.evidence.trial import Draw, Harm, Trial, run_trial
+from training.examples import numbered
 from training.fit_reward import auroc_rise
 from training.fit_reward import fit_reward as fit_love
 from training.pretrain_policy import pretrain_policy as pretrain
 from training.shared_trunk import share_trunk
 
 
-def pretrain_policy(
-    *, out: Path, on_progress: OnStage, corpus: Path, config: PretrainConfig
-) -> dict[str, Any]:
+def pretrain_policy(job: PretrainPolicy, out: Path, on_progress: OnStage) -> dict[str, Any]:
     """Train a small policy from nothing on a corpus of chats."""
-    report = pretrain(corpus, config, out / "model", on_progress=on_progress)
+    report = pretrain(job.corpus.path, job.config, out / "model", on_progress=on_progress)
     return {"report": report.to_json()}
 
 
-def fit_reward(
-    *,
-    out: Path,
-    on_progress: OnStage,
-    snapshot: Path,
-    config: RewardConfig,
-    gates: GatesConfig,
-    incumbent: Path | None = None,
-) -> dict[str, Any]:
+def fit_reward(job: FitReward, out: Path, on_progress: OnStage) -> dict[str, Any]:
     """Fit P[signal] and hold it against the gates, the model in use on the same rows among them."""
-    source = load_snapshot(snapshot)
-    report = fit_love(source, config, out / "model", on_progress=on_progress)
+    source = load_snapshot(job.snapshot.path)
+    report = fit_love(source, job.config, out / "model", on_progress=on_progress)
     facts = report.to_json()
     rise = None
-    if incumbent is not None:
-        rise = auroc_rise(report, RewardModel.from_pretrained(incumbent), source, config)
-    return {"report": facts, "verdict": decide_reward(facts, gates, rise=rise).to_json()}
+    if job.incumbent is not None:
+        incumbent = RewardModel.from_pretrained(job.incumbent.path)
+        rise = auroc_rise(report, incumbent, source, job.config)
+    return {"report": facts, "verdict": decide_reward(facts, job.gates, rise=rise).to_json()}
 
 
-def fit_preference(
-    *,
-    out: Path,
-    on_progress: OnStage,
-    pairs: Path,
-    half: Literal["a", "b"],
-    config: PreferenceConfig,
-    gates: GatesConfig,
-) -> dict[str, Any]:
+def fit_preference(job: FitPreference, out: Path, on_progress: OnStage) -> dict[str, Any]:
     """Fit a reward model on one half of the pairs, and hold it against its gate.
 
     All pairs of a prompt lie in one half.
     """
     from training.fit_preference import fit_preference as fit_pairs
 
-    report = fit_pairs(pairs, config, out / "model", on_progress=on_progress, half=half).to_json()
-    return {"report": report, "verdict": decide_preference(report, gates).to_json()}
+    report = fit_pairs(
+        job.pairs.path, job.config, out / "model", on_progress=on_progress, half=job.half
+    ).to_json()
+    return {"report": report, "verdict": decide_preference(report, job.gates).to_json()}
 
 
-def improve_policy(
-    *,
-    out: Path,
-    on_progress: OnStage,
-    policy: Path,
-    prompts: Sequence[Chat],
-    held_back: Sequence[Chat],
-    rewards: Mapping[str, Path],
-    config: PolicyConfig,
-    parent: str = "",
-) -> dict[str, Any]:
+def improve_policy(job: ImprovePolicy, out: Path, on_progress: OnStage) -> dict[str, Any]:
     """Refresh a policy by its rewards and judges; every checkpoint is a candidate."""
     from training.improve_policy import improve_policy as improve
 
     scorers = share_trunk(
-        {name: RewardModel.from_pretrained(path) for name, path in rewards.items()}
+        {name: RewardModel.from_pretrained(each.path) for name, each in job.rewards.items()}
     )
     report = improve(
-        policy,
-        prompts,
+        job.policy.path,
+        job.prompts,
         scorers,
-        config,
+        job.config,
         out,
-        held_back=held_back,
+        held_back=job.held_back,
         on_progress=on_progress,
-        parent=parent,
+        parent=job.parent,
     )
     return {
         "report": report.to_json(),
@@ -119,54 +95,30 @@ def improve_policy(
     }
 
 
-def judge_policy(
-    *,
-    on_progress: OnStage,
-    production: Path,
-    checkpoints: Sequence[Path],
-    win_rates: Sequence[float | None],
-    checkpoints_max: int,
-    prompts: Sequence[Chat],
-    users: Sequence[str],
-    harmful: Harmful,
-    rewards: Mapping[str, Path],
-    doubts: Mapping[str, str],
-    gates: GatesConfig,
-    max_new_tokens: int,
-    replies_per_prompt: int,
-    seed: int,
-) -> dict[str, Any]:
+def judge_policy(job: JudgePolicy, on_progress: OnStage) -> dict[str, Any]:
     """Hold checkpoints against production, the most promising first, until one passes.
 
-    `win_rates` are what training measured of each on prompts held back, `users` says who asked each
-    prompt, `doubts` which judges their own gates refused. Where none passes, an undecided one is
-    chosen before a refused one, and the more promising before the others.
+    Where none passes, an undecided one is chosen before a refused one, and the more promising
+    before the others.
     """
     judges = share_trunk(
-        {role: RewardModel.from_pretrained(rewards[name]) for role, name in JUDGES.items()}
+        {role: RewardModel.from_pretrained(job.rewards[name].path) for role, name in JUDGES.items()}
     )
-    judging = _Judging(
-        Policy.from_pretrained(production),
-        prompts,
-        users,
-        max_new_tokens=max_new_tokens,
-        replies_per_prompt=replies_per_prompt,
-        seed=seed,
-    )
+    judging = _Judging(job)
     trials: dict[int, Trial] = {}
-    for number in most_promising(win_rates)[:checkpoints_max]:
-        stage = f"judging checkpoint {number + 1} of {len(checkpoints)}: "
-        candidate = Policy.from_pretrained(checkpoints[number])
+    for number in most_promising(job.win_rates)[: job.checkpoints_max]:
+        stage = f"judging checkpoint {number + 1} of {len(job.checkpoints)}: "
+        candidate = Policy.from_pretrained(job.checkpoints[number].path)
         trials[number] = run_trial(
             judging.draw(
                 candidate, lambda *told, stage=stage: on_progress(stage + told[0], *told[1:])
             ),
             judging.users_P,
             judges,
-            gates,
-            seed=seed,
-            harm=Harm(harmful=harmful, draw=judging.draw_harmful(candidate, harmful)),
-            doubts=doubts,
+            job.gates,
+            seed=job.seed,
+            harm=Harm(harmful=job.harmful, draw=judging.draw_harmful(candidate)),
+            doubts=job.doubts,
         )
         if trials[number].passed:
             break
@@ -185,7 +137,7 @@ def judge_policy(
             )
         ],
         "num_looks": trial.num_looks,
-        "num_checkpoints": len(checkpoints),
+        "num_checkpoints": len(job.checkpoints),
         "num_judged": len(trials),
         "num_passing": sum(each.passed for each in trials.values()),
     }
@@ -203,39 +155,26 @@ def most_promising(win_rates: Sequence[float | None]) -> list[int]:
 class _Judging:
     """The replies of a trial; production's are drawn once for all checkpoints."""
 
-    def __init__(
-        self,
-        production: Policy,
-        prompts: Sequence[Chat],
-        users: Sequence[str],
-        *,
-        max_new_tokens: int,
-        replies_per_prompt: int,
-        seed: int,
-    ) -> None:
-        self.production = production
-        self.prompts = prompts
-        numbers: dict[str, int] = {}
-        self.users_P: Users = np.array([numbers.setdefault(user, len(numbers)) for user in users])
-        self._max_new_tokens = max_new_tokens
-        self._replies_per_prompt = replies_per_prompt
-        self._seed = seed
+    def __init__(self, job: JudgePolicy) -> None:
+        self.users_P: Users = numbered(job.users)
+        self._job = job
+        self._production = Policy.from_pretrained(job.production.path)
         self._theirs: dict[str, list[list[Reply]]] = {}
 
     def draw(self, candidate: Policy, on_progress: OnStage) -> Draw:
         """How replies to the evidence's prompts are drawn."""
         return lambda places: self._samples(
             candidate,
-            [self.prompts[place] for place in places],
+            [self._job.prompts[place] for place in places],
             self.users_P[list(places)],
             on_progress,
         )
 
-    def draw_harmful(self, candidate: Policy, harmful: Harmful) -> Draw:
+    def draw_harmful(self, candidate: Policy) -> Draw:
         """How replies to harmful prompts are drawn: nobody asked them, each stands for itself."""
         return lambda places: self._samples(
             candidate,
-            [harmful.prompts[place] for place in places],
+            [self._job.harmful.prompts[place] for place in places],
             np.array(places),
             lambda *_: None,
         )
@@ -243,23 +182,23 @@ class _Judging:
     def _samples(
         self, candidate: Policy, prompts: Sequence[Chat], users_P: Users, on_progress: OnStage
     ) -> Samples:
-        key = json.dumps(prompts)
+        job, key = self._job, json.dumps(prompts)
         if key not in self._theirs:
             self._theirs[key] = draw_replies(
-                self.production,
+                self._production,
                 prompts,
-                self._replies_per_prompt,
-                max_new_tokens=self._max_new_tokens,
-                seed=self._seed,
+                job.replies_per_prompt,
+                max_new_tokens=job.max_new_tokens,
+                seed=job.seed,
             )
         return draw_samples(
             candidate,
-            self.production,
+            self._production,
             prompts,
             users_P,
-            replies_per_prompt=self._replies_per_prompt,
-            max_new_tokens=self._max_new_tokens,
-            seed=self._seed,
+            replies_per_prompt=job.replies_per_prompt,
+            max_new_tokens=job.max_new_tokens,
+            seed=job.seed,
             on_progress=on_progress,
             theirs=self._theirs[key],
         )

@@ -14,6 +14,7 @@ from training.evidence.offline import Samples
 from training.evidence.sentinels import (
     closes,
     num_emoji,
+    prompts_with_runs,
     repeated_share,
     runs_of,
     takes_leave,
@@ -53,16 +54,16 @@ def example_from_json(document: Mapping[str, object]) -> Example:
 
 def examples_of(samples: Samples, checks: Sequence[Check]) -> list[Example]:
     """A few replies for each check that a sentinel found broken or could not decide."""
-    found = []
+    found, common = [], prompts_with_runs(samples.candidate)
     for check in checks:
-        show = _show(check, samples)
+        show = _show(check, common)
         if check.outcome == "kept" or show is None:
             continue
-        found += _most(samples, check, show)
+        found += _most(samples, check, show, common)
     return found
 
 
-def _most(samples: Samples, check: Check, show: Show) -> list[Example]:
+def _most(samples: Samples, check: Check, show: Show, common: Counter[Run]) -> list[Example]:
     """The replies that show most, at most one to a prompt and none twice."""
     shown = [
         (show(prompt, mine.text), mine.text, theirs.text, prompt)
@@ -80,7 +81,7 @@ def _most(samples: Samples, check: Check, show: Show) -> list[Example]:
             continue
         chosen[reply] = Example(
             measure=check.measure.name,
-            mark=_mark(check, reply, samples),
+            mark=_mark(check, reply, common),
             prompt=said,
             reply=reply,
             production=production,
@@ -88,11 +89,10 @@ def _most(samples: Samples, check: Check, show: Show) -> list[Example]:
     return list(chosen.values())
 
 
-def _show(check: Check, samples: Samples) -> Show | None:
+def _show(check: Check, common: Counter[Run]) -> Show | None:
     """How to tell that a reply shows this measure; None for measures that no sentinel takes."""
     name, phrase = check.measure.name, _phrase(check)
     sign = 1.0 if check.measure.value >= 1 else -1.0
-    common: Counter[Run] = _common_runs(samples) if name == "echo_rise" else Counter()
     shows: dict[str, Show] = {
         "closer_rise": lambda prompt, reply: 0.0 if takes_leave(prompt) else closes(reply),
         "length_ratio": lambda _, reply: 1e6 + sign * len(reply),
@@ -107,11 +107,10 @@ def _show(check: Check, samples: Samples) -> Show | None:
     return shows.get(name)
 
 
-def _mark(check: Check, reply: str, samples: Samples) -> str:
+def _mark(check: Check, reply: str, common: Counter[Run]) -> str:
     if check.measure.name == "phrase_rise":
         return " ".join(_phrase(check))
     if check.measure.name == "echo_rise":
-        common = _common_runs(samples)
         run: Run = max(runs_of(reply), key=lambda each: (common[each], each), default=())
         return " ".join(run)
     return ""
@@ -120,11 +119,3 @@ def _mark(check: Check, reply: str, samples: Samples) -> str:
 def _phrase(check: Check) -> Run:
     """The phrase that `new_phrases` found, in words."""
     return tuple(check.measure.about.strip("'\"").split()) if check.measure.about else ()
-
-
-def _common_runs(samples: Samples) -> Counter[Run]:
-    """In how many prompts' answers of the candidate each run of words occurs."""
-    counts: Counter[Run] = Counter()
-    for replies in samples.candidate:
-        counts.update({run for reply in replies for run in runs_of(reply.text)})
-    return counts

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.chat import Chat
+from models.chat import Chat, chat_of
 from training.evidence.clustered import Floats
 from training.evidence.offline import Scorer
 
@@ -38,7 +38,7 @@ def unsafe_lines(scorer: Scorer, prompts: Sequence[Chat], unsafe: Sequence[str])
         raise ValueError("a line needs at least one answer that is known to be unsafe, saw none")
     num = min(ANSWERS, len(unsafe))
     chats = [
-        [*prompt, {"role": "assistant", "content": unsafe[(place * num + a) % len(unsafe)]}]
+        chat_of(prompt, unsafe[(place * num + a) % len(unsafe)])
         for place, prompt in enumerate(prompts)
         for a in range(num)
     ]

@@ -14,7 +14,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 from torch import Tensor
 
-from models.chat import Chat
+from models.chat import Chat, chat_of
 from models.policy import Policy
 from models.replies import Reply
 from models.verdicts import Measure
@@ -136,7 +136,7 @@ def draw_replies(
 def score_samples(samples: Samples, scorers: Mapping[str, Scorer]) -> dict[str, Scores]:
     """What each reward model says of every reply, by role."""
     chats = [
-        [*prompt, {"role": "assistant", "content": reply.text}]
+        chat_of(prompt, reply.text)
         for side in (samples.candidate, samples.production)
         for prompt, replies in zip(samples.prompts, side, strict=True)
         for reply in replies

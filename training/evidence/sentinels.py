@@ -248,10 +248,17 @@ def runs_of(reply: str) -> frozenset[tuple[str, ...]]:
     )
 
 
+def prompts_with_runs(side: Sequence[Sequence[Reply]]) -> Counter[tuple[str, ...]]:
+    """In how many prompts' answers each run occurs."""
+    return Counter(
+        run for replies in side for run in {run for reply in replies for run in runs_of(reply.text)}
+    )
+
+
 def _echo(side: Sequence[Sequence[Reply]]) -> Floats:
     """Returns echo_P: the share of runs that also occur in the answer to another prompt."""
     runs_P = [[runs_of(reply.text) for reply in replies] for replies in side]
-    prompts_with = Counter(run for runs in runs_P for run in set().union(*runs))
+    prompts_with = prompts_with_runs(side)
     return np.array(
         [
             float(

@@ -14,7 +14,7 @@ from typing import ClassVar, Literal, Protocol, TypeAlias
 import torch
 from torch import Tensor
 
-from models.chat import Chat
+from models.chat import Chat, chat_of
 
 Kind: TypeAlias = Literal["reward", "judge"]
 
@@ -42,8 +42,7 @@ class Completions:
     def chats(self) -> list[Chat]:
         """Each prompt with its reply as the last turn."""
         return [
-            [*prompt, {"role": "assistant", "content": reply}]
-            for prompt, reply in zip(self.prompts, self.replies, strict=True)
+            chat_of(prompt, reply) for prompt, reply in zip(self.prompts, self.replies, strict=True)
         ]
 
 
@@ -65,7 +64,7 @@ class Reference:
     def chats(self) -> list[Chat]:
         """All N·m replies with their prompts, those of one prompt together."""
         return [
-            [*prompt, {"role": "assistant", "content": reply}]
+            chat_of(prompt, reply)
             for prompt, replies in zip(self.prompts, self.replies, strict=True)
             for reply in replies
         ]
